@@ -1,0 +1,1 @@
+"""From bytes and strings to arrays: the only copy, shared by training and serving."""
