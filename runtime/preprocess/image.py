@@ -40,9 +40,10 @@ class ImageTransform:
     def apply(self, image: Image.Image) -> NDArray[np.float32]:
         """Return the input for one RGB picture: float32 [3, size_px, size_px]."""
         fitted = self._fit(image)
-        pixels = np.asarray(fitted, dtype=np.float32) / 255.0
-        pixels = (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        pixels = np.asarray(fitted, dtype=np.uint8).transpose(2, 0, 1)
+        mean, std = (np.asarray(value, np.float32).reshape(3, 1, 1) for value in (self.mean, self.std))
+        scale, shift = (1 / (255 * std)).astype(np.float32), (mean / std).astype(np.float32)
+        return np.ascontiguousarray(pixels * scale - shift, dtype=np.float32)
 
     def box_in_picture(
         self, box: tuple[float, float, float, float], *, width_px: int, height_px: int
@@ -63,9 +64,7 @@ class ImageTransform:
         return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-def decode_image(
-    data: bytes, *, max_pixels: int = MAX_PIXELS, target_px: int | None = None
-) -> Image.Image:
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, target_px: int | None = None) -> Image.Image:
     """Decode one picture as a viewer would show it: upright (EXIF), first frame, RGB, transparency over white.
 
     Args:
@@ -98,7 +97,7 @@ def decode_image(
         raise ImageError(f"the picture is too large to decode ({error}).", code="image_too_large") from error
     except UnidentifiedImageError as error:
         raise ImageError("these bytes are not a picture in any known format (JPEG, PNG, WebP, GIF, …).") from error
-    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise almost anything on damaged files
+    except Exception as error:  # Pillow's plugins raise almost anything on damaged files
         raise ImageError(f"the picture is damaged and could not be decoded ({error}).") from error
 
 
@@ -114,7 +113,7 @@ def image_size(data: bytes) -> tuple[int, int]:
             image = Image.open(io.BytesIO(data))
         width, height = image.size
         turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # as above
         raise ImageError("these bytes are not a picture in any known format (JPEG, PNG, WebP, GIF, …).") from error
     return (height, width) if turned else (width, height)
 
@@ -124,7 +123,7 @@ def _as_shown(image: Image.Image) -> Image.Image:
     if upright.mode in ("I;16", "I;16B", "I;16L", "I"):
         grey = np.asarray(upright, dtype=np.float64)
         scale = 255.0 / 65535.0 if grey.max(initial=0) > 255 else 1.0
-        return Image.fromarray((grey * scale).clip(0, 255).astype(np.uint8), mode="L").convert("RGB")
+        return Image.fromarray((grey * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
         rgba = upright.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

@@ -1,6 +1,6 @@
 """Texts: from strings to what a text encoder takes, and the words of a text with their spans."""
 
-import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from runtime.errors import BundleError, TextError
 MAX_CHARACTERS = 20_000
 """Longer texts are refused; texts of more subwords than the model takes are cut at the end."""
 
-_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
+_JOINERS = "'’-\u200c\u200d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,20 @@ class TextBatch:
 
 
 def words(text: str) -> list[Word]:
-    """Return the words of a text with their exact spans. Works for any Unicode text; hyphens and apostrophes join."""
-    return [Word(match.group(), match.start(), match.end()) for match in _WORD.finditer(text)]
+    """Return the words of a text with their exact spans.
+
+    A word is a run of letters and digits of any script, with their combining marks; a hyphen or apostrophe between
+    two of them joins. Scripts written without spaces give one word per run.
+    """
+    found: list[Word] = []
+    start: int | None = None
+    for at, character in enumerate(text + " "):
+        if start is None:
+            start = at if character.isalnum() else None
+        elif not (_continues_word(character) or (character in _JOINERS and text[at + 1 : at + 2].isalnum())):
+            found.append(Word(text[start:at], start, at))
+            start = None
+    return found
 
 
 def check_text(text: str) -> None:
@@ -55,7 +67,8 @@ def check_text(text: str) -> None:
         raise TextError("the text is empty; send at least one word.")
     if len(text) > MAX_CHARACTERS:
         raise TextError(
-            f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are accepted.", code="text_too_long"
+            f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are accepted.",
+            code="text_too_long",
         )
 
 
@@ -109,6 +122,10 @@ def subwords_of(word: Word, offsets: NDArray[np.int64]) -> list[int]:
     """
     start, end = offsets[:, 0], offsets[:, 1]
     return [int(i) for i in np.flatnonzero((end > start) & (start < word.end) & (end > word.start))]
+
+
+def _continues_word(character: str) -> bool:
+    return character.isalnum() or unicodedata.category(character).startswith("M")
 
 
 def _special_id(tokenizer: Tokenizer, *names: str) -> int:

@@ -1,0 +1,33 @@
+"""The bundle: a complete, immutable directory, the only thing that serving knows of a model.
+
+Public names: Manifest and its parts, Bundle, read_bundle, write_bundle.
+"""
+
+from runtime.bundle.manifest import (
+    Calibration,
+    Graph,
+    ImageInput,
+    Logistic,
+    Manifest,
+    OutputParity,
+    Provenance,
+    TensorSpec,
+    TextInput,
+)
+from runtime.bundle.reader import Bundle, read_bundle
+from runtime.bundle.writer import write_bundle
+
+__all__ = [
+    "Bundle",
+    "Calibration",
+    "Graph",
+    "ImageInput",
+    "Logistic",
+    "Manifest",
+    "OutputParity",
+    "Provenance",
+    "TensorSpec",
+    "TextInput",
+    "read_bundle",
+    "write_bundle",
+]

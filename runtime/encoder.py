@@ -1,0 +1,231 @@
+"""The encoder: pictures and texts in, embeddings and match probabilities out, through a bundle's engines."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from runtime.bundle import Manifest, read_bundle
+from runtime.engines import Engine, start_engine
+from runtime.errors import GraphMissingError
+from runtime.preprocess.text import TextBatch, TextTransform
+
+Floats = NDArray[np.float32]
+
+_IMAGES_PER_BATCH = 32
+_TEXTS_PER_BATCH = 128
+_PAIRS_PER_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFeatures:
+    """What the image encoder says of some pictures.
+
+    Attributes:
+        embedding: [images, dim], unit length.
+        patch_tokens: [images, patches, width], row by row over the patch grid.
+        patch_embeddings: [images, patches, dim], unit length, in the joint space; None when the graph gives none.
+    """
+
+    embedding: Floats
+    patch_tokens: Floats
+    patch_embeddings: Floats | None
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+    def __getitem__(self, rows: slice | NDArray[np.intp] | list[int]) -> "ImageFeatures":
+        patches = self.patch_embeddings
+        return ImageFeatures(
+            embedding=self.embedding[rows],
+            patch_tokens=self.patch_tokens[rows],
+            patch_embeddings=None if patches is None else patches[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextFeatures:
+    """What the text encoder says of some texts.
+
+    Attributes:
+        embedding: [texts, dim], unit length.
+        word_tokens: [texts, subwords, width]; rows of padding mean nothing.
+        batch: the tokenised texts.
+    """
+
+    embedding: Floats
+    word_tokens: Floats
+    batch: TextBatch
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fused:
+    """What the fusion encoder says of some pairs.
+
+    Attributes:
+        match: [pairs], the raw match score (a logit).
+        suggestions: [pairs, subwords, vocabulary] logits of the masked words; None when the graph gives none.
+        relevance: [pairs, subwords, patches], where each subword looks, rows sum to 1; None when the graph gives none.
+    """
+
+    match: Floats
+    suggestions: Floats | None
+    relevance: Floats | None
+
+
+class Encoder:
+    """A bundle, ready to run. Methods may be called from several threads at once."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        text_transform: TextTransform,
+        engines: Mapping[str, Engine],
+        *,
+        lexicon: Sequence[str] = (),
+    ) -> None:
+        self.manifest = manifest
+        self.text_transform = text_transform
+        self.engines = dict(engines)
+        self.lexicon = tuple(lexicon)
+        self._image_transform = manifest.image.transform()
+
+    @classmethod
+    def load(cls, directory: Path | str, *, provider: str = "auto", num_threads: int = 0) -> "Encoder":
+        """Read a bundle and start an engine for each of its graphs.
+
+        Args:
+            directory: the bundle.
+            provider: `auto`, `cpu` or `cuda`.
+            num_threads: threads within one call of an engine; 0 leaves it to the engine.
+
+        Raises:
+            BundleError: the bundle is missing, incomplete, damaged or too new.
+            EngineError: a graph cannot be started on that provider.
+        """
+        bundle = read_bundle(directory)
+        engines = {
+            name: start_engine(bundle.graph_file(name), provider=provider, num_threads=num_threads)
+            for name in bundle.manifest.graphs
+        }
+        return cls(bundle.manifest, bundle.text_transform(), engines, lexicon=bundle.lexicon())
+
+    @property
+    def space(self) -> str:
+        """The digest that names the embedding space."""
+        return self.manifest.space
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.manifest.embedding_dim
+
+    @property
+    def has_fusion(self) -> bool:
+        """Whether pairs are scored by a fusion graph; else the cosine of the dual encoder stands in."""
+        return "fusion" in self.engines
+
+    def fusion_gives(self, output: str) -> bool:
+        """Say whether the bundle has a fusion graph with the named output."""
+        return self.has_fusion and self.manifest.graphs["fusion"].has_output(output)
+
+    def embed_images(self, images: Sequence[Image.Image]) -> ImageFeatures:
+        """Embed RGB pictures, in batches.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        return self.embed_pixels([self._image_transform.apply(image) for image in images])
+
+    def image_input(self, image: Image.Image) -> Floats:
+        """Return what `embed_pixels` takes for one RGB picture: float32 [3, size, size]."""
+        return self._image_transform.apply(image)
+
+    def embed_pixels(self, pixels: Sequence[Floats]) -> ImageFeatures:
+        """Embed pictures that `image_input` has prepared, in batches."""
+        outputs = [
+            self.engines["image_encoder"].run({"pixels": np.stack(pixels[at : at + _IMAGES_PER_BATCH])})
+            for at in range(0, len(pixels), _IMAGES_PER_BATCH)
+        ]
+        if not outputs:
+            return self._no_images()
+        has_patches = "patch_embeddings" in outputs[0]
+        return ImageFeatures(
+            embedding=np.concatenate([output["image_embedding"] for output in outputs]),
+            patch_tokens=np.concatenate([output["patch_tokens"] for output in outputs]),
+            patch_embeddings=np.concatenate([o["patch_embeddings"] for o in outputs]) if has_patches else None,
+        )
+
+    def embed_texts(self, texts: Sequence[str]) -> TextFeatures:
+        """Embed texts, in batches padded to the longest text of all.
+
+        Raises:
+            TextError: a text is empty or far too long.
+            EngineError: the engine failed.
+        """
+        return self.embed_subwords(self.text_transform.encode(texts))
+
+    def embed_subwords(self, batch: TextBatch) -> TextFeatures:
+        """Embed texts that are tokenised already."""
+        outputs = [
+            self.engines["text_encoder"].run(
+                {"ids": batch.ids[at : at + _TEXTS_PER_BATCH], "mask": batch.mask[at : at + _TEXTS_PER_BATCH]}
+            )
+            for at in range(0, len(batch.ids), _TEXTS_PER_BATCH)
+        ]
+        if not outputs:
+            empty = np.zeros((0, self.dim), np.float32)
+            return TextFeatures(embedding=empty, word_tokens=empty[:, None, :], batch=batch)
+        return TextFeatures(
+            embedding=np.concatenate([output["text_embedding"] for output in outputs]),
+            word_tokens=np.concatenate([output["word_tokens"] for output in outputs]),
+            batch=batch,
+        )
+
+    def fuse(self, texts: TextFeatures, images: ImageFeatures) -> Fused:
+        """Run the fusion encoder on pairs: text i with image i, or every text with the one image given.
+
+        Raises:
+            GraphMissingError: the bundle has no fusion graph.
+            EngineError: the engine failed.
+        """
+        if not self.has_fusion:
+            raise GraphMissingError(
+                f"bundle '{self.manifest.name}' has no fusion graph; serve a bundle whose recipe trains one."
+            )
+        rows = np.zeros(len(texts), np.intp) if len(images) == 1 else np.arange(len(texts))
+        outputs = [
+            self.engines["fusion"].run(
+                {
+                    "word_tokens": texts.word_tokens[at : at + _PAIRS_PER_BATCH],
+                    "mask": texts.batch.mask[at : at + _PAIRS_PER_BATCH],
+                    "patch_tokens": images.patch_tokens[rows[at : at + _PAIRS_PER_BATCH]],
+                }
+            )
+            for at in range(0, len(texts), _PAIRS_PER_BATCH)
+        ]
+
+        def gather(name: str) -> Floats | None:
+            return np.concatenate([output[name] for output in outputs]) if self.fusion_gives(name) else None
+
+        match = np.concatenate([output["match"] for output in outputs]) if outputs else np.zeros(0, np.float32)
+        return Fused(match=match, suggestions=gather("suggestions"), relevance=gather("relevance"))
+
+    def score_pairs(self, texts: TextFeatures, images: ImageFeatures) -> Floats:
+        """Return the calibrated probability that each text is true of its image (pairs as in `fuse`): [pairs]."""
+        if self.has_fusion:
+            raw = self.fuse(texts, images).match
+        else:
+            raw = np.sum(texts.embedding * images.embedding, axis=-1)
+        logistic = self.manifest.calibration.match
+        return np.asarray([logistic.probability(float(score)) for score in raw], np.float32)
+
+    def _no_images(self) -> ImageFeatures:
+        empty = np.zeros((0, self.dim), np.float32)
+        return ImageFeatures(embedding=empty, patch_tokens=empty[:, None, :], patch_embeddings=None)
