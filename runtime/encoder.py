@@ -110,7 +110,7 @@ class Encoder:
             EngineError: a graph cannot be started on that provider.
         """
         bundle = read_bundle(directory)
-        engines = {
+        engines: dict[str, Engine] = {
             name: start_engine(bundle.graph_file(name), provider=provider, num_threads=num_threads)
             for name in bundle.manifest.graphs
         }
@@ -219,10 +219,8 @@ class Encoder:
 
     def score_pairs(self, texts: TextFeatures, images: ImageFeatures) -> Floats:
         """Return the calibrated probability that each text is true of its image (pairs as in `fuse`): [pairs]."""
-        if self.has_fusion:
-            raw = self.fuse(texts, images).match
-        else:
-            raw = np.sum(texts.embedding * images.embedding, axis=-1)
+        cosine = np.sum(texts.embedding * images.embedding, axis=-1)
+        raw = self.fuse(texts, images).match if self.has_fusion else cosine
         logistic = self.manifest.calibration.match
         return np.asarray([logistic.probability(float(score)) for score in raw], np.float32)
 

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +92,12 @@ class TextTransform:
     def vocabulary_size(self) -> int:
         """How many subwords the tokenizer knows, special ones included."""
         return int(self.tokenizer.get_vocab_size())
+
+    @cached_property
+    def whole_words(self) -> tuple[NDArray[np.intp], list[str]]:
+        """The subwords that are words by themselves: their ids, and the words in the same order."""
+        entries = sorted((at, word) for word, at in self.tokenizer.get_vocab().items() if word.isalpha())
+        return np.asarray([at for at, _ in entries], np.intp), [word for _, word in entries]
 
     def encode(self, texts: Sequence[str]) -> TextBatch:
         """Tokenise texts; what goes beyond `max_subwords` is cut.

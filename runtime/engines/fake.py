@@ -1,0 +1,193 @@
+"""An encoder without weights: it sees nothing but colours and reads nothing but their names.
+
+Deterministic and content-dependent, so that everything around a model can be run and tested for real: the text "red"
+finds red pictures, grounds on red patches, and "blue" in the caption of a red picture is a wrong word.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from runtime.bundle import Calibration, Graph, ImageInput, Logistic, Manifest, Provenance, TensorSpec, TextInput
+from runtime.encoder import Encoder, Floats
+from runtime.engines.protocol import Arrays
+from runtime.preprocess.text import TextTransform
+
+PALETTE: dict[str, tuple[int, int, int]] = {
+    "red": (220, 40, 40),
+    "green": (40, 180, 60),
+    "blue": (40, 80, 220),
+    "yellow": (240, 220, 50),
+    "purple": (140, 50, 170),
+    "orange": (245, 140, 30),
+    "black": (20, 20, 20),
+    "white": (250, 250, 250),
+}
+"""The colours that the fake model knows, in RGB; each is one axis of the embedding."""
+
+_GRID = 4
+_SIZE_PX = 32
+_NOISE_DIMS = 8
+_OTHER_WORDS = "a the and of left right above below circle square star big small picture with".split()
+_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def fake_encoder(*, fusion: bool = True, name: str = "fake") -> Encoder:
+    """Return an encoder of the fake model.
+
+    Args:
+        fusion: whether the bundle has a fusion graph; without one it is a dual encoder only.
+        name: of the bundle; encoders of different names have different spaces.
+    """
+    tokenizer = _tokenizer()
+    engines: dict[str, _FakeImages | _FakeTexts | _FakeFusion] = {
+        "image_encoder": _FakeImages(),
+        "text_encoder": _FakeTexts(tokenizer),
+    }
+    if fusion:
+        engines["fusion"] = _FakeFusion(tokenizer)
+    manifest = _manifest(name, with_fusion=fusion)
+    transform = TextTransform(tokenizer, max_subwords=manifest.text.max_subwords)
+    return Encoder(manifest, transform, engines, lexicon=() if fusion else tuple(PALETTE))
+
+
+class _Fake:
+    provider = "fake"
+
+
+class _FakeImages(_Fake):
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        pixels = (inputs["pixels"] * 0.5 + 0.5) * 255
+        cell = _SIZE_PX // _GRID
+        patches = pixels.reshape(len(pixels), 3, _GRID, cell, _GRID, cell).mean(axis=(3, 5))
+        patches = patches.reshape(len(pixels), 3, _GRID * _GRID).transpose(0, 2, 1)
+        colours = np.asarray(list(PALETTE.values()), np.float32)
+        distance = np.linalg.norm(patches[:, :, None] - colours, axis=-1)
+        near = np.exp(-distance / 30)
+        # What is mostly white is background: it counts for little, as it would for a real model.
+        near[:, :, list(PALETTE).index("white")] *= 0.05
+        noise = patches[:, :, np.arange(_NOISE_DIMS) % 3] / 255 * 0.02
+        tokens = np.concatenate([near, noise], axis=-1).astype(np.float32)
+        return {
+            "image_embedding": _unit(tokens.mean(axis=1)),
+            "patch_tokens": tokens,
+            "patch_embeddings": _unit(tokens),
+        }
+
+
+class _FakeTexts(_Fake):
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        entries = sorted((at, word) for word, at in tokenizer.get_vocab().items())
+        self._vectors = np.stack([_word_vector(word) for _, word in entries])
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        tokens = self._vectors[inputs["ids"]] * inputs["mask"][:, :, None]
+        return {"text_embedding": _unit(tokens.sum(axis=1) + 1e-3), "word_tokens": tokens.astype(np.float32)}
+
+
+class _FakeFusion(_Fake):
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        vocabulary = tokenizer.get_vocab()
+        self._colour_ids = [vocabulary[colour] for colour in PALETTE]
+        self._vocabulary = len(vocabulary)
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        words, patches = inputs["word_tokens"], inputs["patch_tokens"]
+        colours = len(PALETTE)
+        seen = patches[:, :, :colours].max(axis=1)
+        wanted = words[:, :, :colours].max(axis=1)
+        match = 4 - 8 * np.maximum(wanted - seen, 0).max(axis=1)
+        # Of words that are no colours it knows nothing: each is as good as another.
+        suggestions = np.full((*words.shape[:2], self._vocabulary), 8.0, np.float32)
+        suggestions[:, :, self._colour_ids] = 9 * seen[:, None]
+        affinity = np.exp(4 * np.einsum("blc,bpc->blp", words[:, :, :colours], patches[:, :, :colours]))
+        return {
+            "match": match.astype(np.float32),
+            "suggestions": suggestions,
+            "relevance": (affinity / affinity.sum(axis=-1, keepdims=True)).astype(np.float32),
+        }
+
+
+def _word_vector(word: str) -> Floats:
+    vector = np.zeros(len(PALETTE) + _NOISE_DIMS, np.float32)
+    if word in PALETTE:
+        vector[list(PALETTE).index(word)] = 1
+    elif re.fullmatch(r"[^\W_]+", word):
+        vector[len(PALETTE) + sum(map(ord, word)) % _NOISE_DIMS] = 0.05
+    return vector
+
+
+def _unit(vectors: NDArray[Any]) -> Floats:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)
+
+
+def _tokenizer() -> Tokenizer:
+    entries = _SPECIAL + list(PALETTE) + _OTHER_WORDS + [chr(c) for c in range(ord("a"), ord("z") + 1) if c != ord("a")]
+    entries += [f"##{chr(c)}" for c in range(ord("a"), ord("z") + 1)]
+    vocabulary = {word: at for at, word in enumerate(entries)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
+    )
+    return tokenizer
+
+
+def _manifest(name: str, *, with_fusion: bool) -> Manifest:
+    dim = len(PALETTE) + _NOISE_DIMS
+    patches = _GRID * _GRID
+
+    def graph(inputs: dict[str, tuple[int | str, ...]], outputs: dict[str, tuple[int | str, ...]]) -> Graph:
+        def specs(shapes: dict[str, tuple[int | str, ...]]) -> tuple[TensorSpec, ...]:
+            return tuple(
+                TensorSpec(name=key, dtype="int64" if key in ("ids", "mask") else "float32", shape=shape)
+                for key, shape in shapes.items()
+            )
+
+        return Graph(file="none", precision="fp32", opset=18, inputs=specs(inputs), outputs=specs(outputs))
+
+    texts: dict[str, tuple[int | str, ...]] = {"ids": ("batch", "subwords"), "mask": ("batch", "subwords")}
+    graphs = {
+        "image_encoder": graph(
+            {"pixels": ("batch", 3, _SIZE_PX, _SIZE_PX)},
+            {
+                "image_embedding": ("batch", dim),
+                "patch_tokens": ("batch", patches, dim),
+                "patch_embeddings": ("batch", patches, dim),
+            },
+        ),
+        "text_encoder": graph(texts, {"text_embedding": ("batch", dim), "word_tokens": ("batch", "subwords", dim)}),
+    }
+    if with_fusion:
+        graphs["fusion"] = graph(
+            {
+                "word_tokens": ("batch", "subwords", dim),
+                "mask": ("batch", "subwords"),
+                "patch_tokens": ("batch", patches, dim),
+            },
+            {
+                "match": ("batch",),
+                "suggestions": ("batch", "subwords", "vocabulary"),
+                "relevance": ("batch", "subwords", patches),
+            },
+        )
+    return Manifest.model_validate(
+        {
+            "name": name,
+            "space": f"{name}-space",
+            "embedding_dim": dim,
+            "temperature": 0.1,
+            "image": ImageInput(size_px=_SIZE_PX, patch_rows=_GRID, patch_columns=_GRID),
+            "text": TextInput(max_subwords=64),
+            "graphs": graphs,
+            "files": {},
+            "calibration": Calibration(
+                word_error=Logistic(scale=1.0, bias=-2.0), grounding=Logistic(scale=8.0, bias=-4.0)
+            ),
+            "provenance": Provenance(recipe="none", data="none"),
+        }
+    )
