@@ -1,0 +1,1 @@
+"""What "good" means: metrics in numpy alone, and their measurement on a bundle as it is served. No torch."""

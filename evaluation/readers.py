@@ -1,0 +1,153 @@
+"""The JSON-lines files that are evaluated: one row a line, checked as it is read.
+
+Fields that are not named here are ignored: datasets carry ids, licences and sizes that no metric asks for.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from evaluation.edits import Edit, WordRange
+from evaluation.grounding import Box
+from runtime.errors import DataError
+
+_SLACK = 1e-3
+"""How far rounding may push a box out of its picture."""
+
+
+def _has_words(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def _is_box(box: Box) -> Box:
+    x0, y0, x1, y1 = box
+    if not (-_SLACK <= x0 < x1 <= 1 + _SLACK and -_SLACK <= y0 < y1 <= 1 + _SLACK):
+        raise ValueError("must be [x0, y0, x1, y1] with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
+    return box
+
+
+Text = Annotated[str, AfterValidator(_has_words)]
+TrueBox = Annotated[Box, AfterValidator(_is_box)]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RetrievalRow(_Row):
+    """A picture and its captions. A row without captions is read and takes no part in retrieval."""
+
+    image: Text
+    captions: tuple[Text, ...]
+    split: str | None = None
+
+
+class DiffEntry(_Row):
+    """One change of a hard negative, in words of `str.split()`."""
+
+    pos_words: WordRange
+    neg_words: WordRange
+
+
+class HardNegativeRow(_Row):
+    """A picture, a caption true of it and one that is not; `diff` says where they differ."""
+
+    image: Text
+    caption: Text
+    negative_caption: Text
+    type: str
+    diff: tuple[DiffEntry, ...] | None = None
+
+    @model_validator(mode="after")
+    def _diff_fits(self) -> Self:
+        lengths = {"pos_words": len(self.caption.split()), "neg_words": len(self.negative_caption.split())}
+        for entry in self.diff or ():
+            for side, length in lengths.items():
+                first, last = getattr(entry, side)
+                if not 0 <= first <= last <= length:
+                    raise ValueError(f"diff: {side} [{first}, {last}] does not fit a caption of {length} words")
+        return self
+
+    def edits(self) -> list[Edit]:
+        """Return the diff as edits; empty when the row has none."""
+        return [Edit(pos_words=entry.pos_words, neg_words=entry.neg_words) for entry in self.diff or ()]
+
+
+class GroundingRow(_Row):
+    """A phrase and the boxes, in fractions of the picture, of everything it can mean."""
+
+    image: Text
+    phrase: Text
+    boxes: Annotated[tuple[TrueBox, ...], Field(min_length=1)]
+
+
+class ImagePairRow(_Row):
+    """Two pictures that differ in one thing, each with the caption that is true of it alone."""
+
+    image: Text
+    negative_image: Text
+    caption: Text
+    negative_caption: Text
+    type: str
+
+
+class JudgementRow(_Row):
+    """What people gave a caption of a picture; any numbers, higher is better."""
+
+    image: Text
+    caption: Text
+    scores: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=1)]
+
+
+Row = TypeVar("Row", bound=_Row)
+
+
+def read_rows(path: Path | str, kind: type[Row]) -> list[Row]:
+    """Read a JSON-lines file. Blank lines are passed over.
+
+    Raises:
+        DataError: the file cannot be read, holds no row, or a line is not a row of this kind; the message names the
+            file and the line.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error}).") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                rows.append(kind.model_validate_json(line))
+            except ValidationError as error:
+                raise DataError(f"{path}, line {number}: {_first_fault(error)}.") from error
+    if not rows:
+        raise DataError(f"{path} holds no rows.")
+    return rows
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in fault["loc"])
+    message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{place}: {message}" if place else message
+
+
+def of_split(rows: Sequence[RetrievalRow], split: str | None, *, path: Path | str) -> list[RetrievalRow]:
+    """Keep the rows of a split; all of them when it is None.
+
+    Raises:
+        DataError: no row is of that split; the message lists the splits there are.
+    """
+    kept = [row for row in rows if split is None or row.split == split]
+    if not kept:
+        there = sorted({row.split for row in rows if row.split is not None})
+        known = f"it has {', '.join(there)}" if there else "its rows name no split"
+        raise DataError(f"{path} has no row of split '{split}'; {known}.")
+    return kept
