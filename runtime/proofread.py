@@ -100,6 +100,26 @@ def proofread(
     return Proof(words=tuple(judged), corrected_text=corrected, match=match, method=method)
 
 
+def suggest(
+    encoder: Encoder, image: ImageFeatures, text: str, word: Word, *, num_suggestions: int = 1
+) -> tuple[Suggestion, ...]:
+    """Say what one word of a text should have been, whether or not it would be called an error.
+
+    Args:
+        encoder: the bundle.
+        image: features of exactly one picture.
+        text: the caption.
+        word: one of its `words`.
+        num_suggestions: most suggestions.
+
+    Raises:
+        TextError: the text is empty or far too long.
+    """
+    judge = _masked_words if encoder.fusion_gives("suggestions") else _leave_one_out
+    _, suggestions_for = judge(encoder, image, text, [word])
+    return tuple(suggestions_for(0, num_suggestions))
+
+
 def _judge(
     encoder: Encoder, image: ImageFeatures, text: str, num_suggestions: int, limit: float
 ) -> tuple[list[ProofWord], float, str]:
@@ -160,7 +180,8 @@ def _masked_words(
         log_p = _log_softmax(logits[row, at].astype(np.float64))
         own = float(np.mean(log_p[np.arange(len(at)), batch.ids[0, at]]))
         others = log_p[0, word_ids]
-        others[[vocabulary[i] == candidates[row].text.lower() for i in range(len(vocabulary))]] = -np.inf
+        own_word = candidates[row].text.lower()
+        others[[word == own_word or word in _UNJUDGED for word in vocabulary]] = -np.inf
         raw.append(float(others.max()) - own)
         ranked.append((others, np.argsort(-others, kind="stable")))
 
