@@ -23,7 +23,8 @@ _VERBS = frozenset(
     "stands stand sits sit runs run jumps jump walks walk plays play holds hold rides ride looks look wears wear "
     "catches catch leaps leap lies lie swims swim climbs climb carries carry throws throw stares stare smiles smile "
     "shows show appears appear contains contain see sees hangs hang rests rest eats eat drinks drink chases chase "
-    "poses pose takes take makes make goes go comes come gets get watches watch pulls pull pushes push kicks kick".split()
+    "poses pose takes take makes make goes go comes come gets get watches watch pulls pull pushes push kicks "
+    "kick".split()
 )
 
 

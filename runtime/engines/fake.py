@@ -102,7 +102,7 @@ class _FakeFusion(_Fake):
         match = 4 - 8 * np.maximum(wanted - seen, 0).max(axis=1)
         # Of words that are no colours it knows nothing: each is as good as another.
         suggestions = np.full((*words.shape[:2], self._vocabulary), 8.0, np.float32)
-        suggestions[:, :, self._colour_ids] = 9 * seen[:, None]
+        suggestions[:, :, self._colour_ids] = 9 * seen[:, None] + patches[:, None, :, :colours].mean(axis=2)
         affinity = np.exp(4 * np.einsum("blc,bpc->blp", words[:, :, :colours], patches[:, :, :colours]))
         return {
             "match": match.astype(np.float32),
@@ -180,7 +180,7 @@ def _manifest(name: str, *, with_fusion: bool) -> Manifest:
             "name": name,
             "space": f"{name}-space",
             "embedding_dim": dim,
-            "temperature": 0.1,
+            "temperature": 0.05,
             "image": ImageInput(size_px=_SIZE_PX, patch_rows=_GRID, patch_columns=_GRID),
             "text": TextInput(max_subwords=64),
             "graphs": graphs,

@@ -1,0 +1,67 @@
+# The one door. `make help` lists what it opens.
+# Every target makes what it needs in .venv first; running one twice does the work once.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+DATA ?= ../shared/data
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test check unit e2e gpu bench loadtest demo-bundle photos lock clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 16
+
+$(BIN)/python:
+	@echo "making $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=…"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+# What serving needs (no torch).
+$(VENV)/.serve: $(BIN)/python requirements/serve.txt pyproject.toml
+	@echo "installing what serving needs"
+	@$(PIP) -r requirements/serve.txt
+	@$(PIP) --no-deps -e .
+	@touch $@
+
+# What developing needs (torch, exporters, linters, browsers' driver); it includes what serving needs.
+$(VENV)/.dev: $(BIN)/python requirements/dev.txt pyproject.toml
+	@echo "installing what developing and testing need (torch among it; a few minutes when nothing is cached)"
+	@$(PIP) -r requirements/dev.txt
+	@$(PIP) --no-deps -e .
+	@touch $@ $(VENV)/.serve
+
+setup: $(VENV)/.dev ## .venv with everything that developing needs
+
+serve: $(VENV)/.serve ## the demo bundle over the demo gallery, on http://127.0.0.1:8000
+	@$(BIN)/vernier serve $(ARGS)
+
+test: check ## lint, types, import rules and every test that runs on a CPU
+	@scripts/chromium.sh
+	@echo "running the tests"
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(VENV)/.dev ## lint, types, import rules, spelling
+	@echo "checking"
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@PYTHONPATH=. $(BIN)/lint-imports --no-cache > /tmp/vernier-imports.$$$$ || { cat /tmp/vernier-imports.$$$$; exit 1; }; rm -f /tmp/vernier-imports.$$$$
+	@$(BIN)/typos
+
+unit: $(VENV)/.dev ## the quick tests alone
+	@$(BIN)/python -m pytest -q tests/unit tests/numerics $(ARGS)
+
+e2e: $(VENV)/.dev ## the tests through every folder, with a real browser
+	@scripts/chromium.sh
+	@$(BIN)/python -m pytest -q tests/e2e $(ARGS)
+
+gpu: $(VENV)/.dev ## the checks that need an NVIDIA GPU
+	@$(BIN)/python -m pytest -q -m gpu $(ARGS)
+
+lock: $(VENV)/.dev ## resolve requirements/*.txt again
+	@PATH="$(abspath $(BIN)):$$PATH" scripts/lock.sh
+
+clean: ## remove .venv and caches; runs/ and galleries stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

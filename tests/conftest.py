@@ -1,0 +1,23 @@
+"""What every test may use: the development photos where they are, and a browser where there is one."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def photos_dir() -> Path:
+    """The folder of development photos (`VERNIER_DATA`, or `shared/data` beside the checkout)."""
+    folder = Path(os.environ.get("VERNIER_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "flickr8k" / "captions.jsonl").is_file():
+        pytest.skip(f"no development photos at {folder}; name their folder in VERNIER_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_bundle() -> Path:
+    """The bundle that `make serve` uses."""
+    return ROOT / "bundles" / "demo"
