@@ -57,7 +57,7 @@ class JudgedRow:
 
     def top1(self) -> bool:
         """Whether a wrong word is more suspicious than every right word of the wrong caption."""
-        errors = np.array([word.error for word in self.negative])
+        errors = np.array([word.error for word in self.negative], np.float64)
         wrong = self.is_wrong()
         return bool(errors[wrong].max(initial=-math.inf) > errors[~wrong].max(initial=-math.inf))
 

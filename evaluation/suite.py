@@ -89,12 +89,18 @@ def _run(given: Mapping[str, object], shared: Mapping[str, object], path: Path, 
     if "images" not in values:
         raise UsageError(f"{where} names no folder of `images`.")
     for key, value in values.items():
-        wanted, called = (int, "a whole number") if key == "limit" else (str, "a text")
-        if type(value) is not wanted:
-            raise UsageError(f"{where}: `{key}` must be {called}, not {value!r}.")
-        if key not in ("name", "split", "limit"):
-            values[key] = path.parent / Path(value).expanduser()
+        if key == "limit":
+            _check_kind(value, int, "a whole number", f"{where}: `{key}`")
+            continue
+        _check_kind(value, str, "a text", f"{where}: `{key}`")
+        if key not in ("name", "split"):
+            values[key] = path.parent / Path(str(value)).expanduser()
     return SuiteRun(**values)
+
+
+def _check_kind(value: object, kind: type, called: str, where: str) -> None:
+    if type(value) is not kind:  # not isinstance: True is no whole number
+        raise UsageError(f"{where} must be {called}, not {value!r}.")
 
 
 def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:

@@ -66,13 +66,13 @@ class Questions:
         scored: texts to score.
         scored_blind: texts to score with another picture.
         phrases: phrases to ground.
-        proofs: texts to proofread, with the place of the word whose correction is wanted.
+        proofs: texts to proofread, with the places of the words whose correction is wanted.
     """
 
     scored: dict[str, None] = field(default_factory=dict)
     scored_blind: dict[str, None] = field(default_factory=dict)
     phrases: dict[str, None] = field(default_factory=dict)
-    proofs: dict[str, Span | None] = field(default_factory=dict)
+    proofs: dict[str, set[Span]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -194,10 +194,10 @@ def _answer(encoder: Encoder, turn: _Turn, questions: dict[str, Questions], answ
     for at, (name, question) in enumerate(zip(turn.names, asked, strict=True)):
         _ground_all(encoder, turn, at, question.phrases, answers)
         partner = turn.partner(at)
-        for text, span in question.proofs.items():
-            answers.proofs[name, text] = _judged_words(encoder, turn.one(at), text, span)
+        for text, spans in question.proofs.items():
+            answers.proofs[name, text] = _judged_words(encoder, turn.one(at), text, spans)
             if partner is not None:
-                answers.blind_proofs[name, text] = _judged_words(encoder, turn.one(partner), text, span)
+                answers.blind_proofs[name, text] = _judged_words(encoder, turn.one(partner), text, spans)
 
 
 def _score_all(encoder: Encoder, turn: _Turn, asked: Sequence[Questions], answers: Answers) -> None:
@@ -255,12 +255,12 @@ def hottest(heat: NDArray[np.floating[Any]]) -> Point:
     return (float(column + 0.5) / heat.shape[1], float(row + 0.5) / heat.shape[0])
 
 
-def _judged_words(encoder: Encoder, image: ImageFeatures, text: str, span: Span | None) -> list[JudgedWord]:
+def _judged_words(encoder: Encoder, image: ImageFeatures, text: str, spans: set[Span]) -> list[JudgedWord]:
     proof = proofread(encoder, image, text, num_suggestions=0)
     judged = []
     for word in proof.words:
         suggestion = None
-        if span == (word.start, word.end):
+        if (word.start, word.end) in spans:
             given = suggest(encoder, image, text, Word(word.word, word.start, word.end))
             suggestion = given[0].word if given else None
         judged.append(JudgedWord(span=(word.start, word.end), error=word.error_probability, suggestion=suggestion))
