@@ -5,6 +5,21 @@ package knows nothing of models and never imports torch.
 """
 
 from scenes.caption import vocabulary
-from scenes.generate import SPLITS, PhraseBox, Scene, Thing, generate
+from scenes.edits import EDIT_KINDS, ImageEdit, TextEdit, edit_caption, edit_image
+from scenes.files import write
+from scenes.scene import SPLITS, PhraseBox, Scene, Thing, generate
 
-__all__ = ["SPLITS", "PhraseBox", "Scene", "Thing", "generate", "vocabulary"]
+__all__ = [
+    "EDIT_KINDS",
+    "SPLITS",
+    "ImageEdit",
+    "PhraseBox",
+    "Scene",
+    "TextEdit",
+    "Thing",
+    "edit_caption",
+    "edit_image",
+    "generate",
+    "vocabulary",
+    "write",
+]

@@ -85,11 +85,13 @@ def move(
 
     Args:
         boxes: where the things are.
-        moved: those that may move, by number.
+        moved: those that may move, by number; none to ask whether all can stay.
         extents: what every thing measures now.
         field: what must be true afterwards.
         rng: advanced by what is drawn from it.
     """
+    if not moved:
+        return list(boxes) if field.accepts(boxes) else None
     for _ in range(_RESTARTS):
         trial: list[PixelBox | None] = [None if i in moved else box for i, box in enumerate(boxes)]
         if _fill(trial, extents, field, rng):

@@ -20,6 +20,8 @@ LEAST_SIZE_PX = 32
 MOST_SIZE_PX = 1024
 
 _COLOUR_JITTER = 9
+_BRUSH_LOW = np.array((0, -_COLOUR_JITTER, -_COLOUR_JITTER, -_COLOUR_JITTER))
+_BRUSH_HIGH = np.array((2, _COLOUR_JITTER + 1, _COLOUR_JITTER + 1, _COLOUR_JITTER + 1))
 _STREAM_LIMIT = 2**32
 
 
@@ -165,9 +167,14 @@ def shape_of(look: Look, brush: Brush) -> Stencil:
 
 
 def side_of(size: str, step: int, size_px: int) -> int:
-    """The longest side of a thing in supersampled pixels; `step`, 0..4, varies it within its size."""
+    """The longest side of a thing in supersampled pixels; `step`, from `any_step`, varies it within its size."""
     span = WORLD.sizes[size]
     return (4 * span.least + step * (span.most - span.least)) * size_px * SUPERSAMPLING // 4000
+
+
+def any_step(rng: np.random.Generator) -> int:
+    """Where within its size a thing lies, 0..4."""
+    return int(rng.integers(5))
 
 
 def field_of(draft: Draft, size_px: int) -> Field:
@@ -206,10 +213,8 @@ def draw(draft: Draft, brushes: tuple[Brush, ...], boxes: list[PixelBox], *, bac
 
 
 def _brush(look: Look, size_px: int, rng: np.random.Generator) -> Brush:
-    step, mirrored, red, green, blue = rng.integers(
-        (0, 0, -_COLOUR_JITTER, -_COLOUR_JITTER, -_COLOUR_JITTER),
-        (5, 2, _COLOUR_JITTER + 1, _COLOUR_JITTER + 1, _COLOUR_JITTER + 1),
-    ).tolist()
+    step = any_step(rng)
+    mirrored, red, green, blue = rng.integers(_BRUSH_LOW, _BRUSH_HIGH).tolist()
     return Brush(side=side_of(look.size, step, size_px), mirrored=mirrored == 1, jitter=(red, green, blue))
 
 
