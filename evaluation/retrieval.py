@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.intervals import Weights, estimate, weighted_median, weighted_rate
+from evaluation.intervals import Weights, estimate, weighted_median
 
 TIE = 1e-6
 """Cosines closer than this are equal: the rounding of float32 products differs from block to block."""
@@ -109,11 +109,12 @@ def summarise(ranks: Ranks, text_image: NDArray[np.int64], *, seed: int = 0) -> 
 def _direction(ranks: NDArray[np.int64], group: NDArray[np.int64], num_groups: int, seed: int) -> dict[str, Any]:
     order = np.argsort(ranks, kind="stable")
     ascending, groups = ranks[order], group[order]
-    hits = {f"r@{cutoff}": ascending <= cutoff for cutoff in CUTOFFS}
+    queries = np.bincount(group, minlength=num_groups)
+    hits = {f"r@{cutoff}": np.bincount(group, ranks <= cutoff, num_groups) for cutoff in CUTOFFS}
 
     def statistic(weights: Weights) -> Mapping[str, float]:
-        counted = weights[groups]
-        rates = {name: weighted_rate(hit, counted) for name, hit in hits.items()}
-        return {**rates, "median_rank": weighted_median(ascending, counted)}
+        counted = float(queries @ weights)
+        rates = {name: float(hit @ weights) / counted for name, hit in hits.items()}
+        return {**rates, "median_rank": weighted_median(ascending, weights[groups])}
 
     return {"count": len(ranks), **estimate(statistic, num_groups=num_groups, seed=seed)}
