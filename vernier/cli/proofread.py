@@ -1,0 +1,53 @@
+"""`vernier proofread`: the words of a text that are wrong of a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vernier.cli.source import ApiKeyOption, BundleOption, JsonOption, Source, UrlOption
+
+if TYPE_CHECKING:
+    from vernier.client.models import ProofreadAnswer
+
+
+def proofread(
+    image: Annotated[Path, typer.Argument(help="The picture.")],
+    text: Annotated[str, typer.Argument(help="What is claimed of it.")],
+    suggestions: Annotated[int, typer.Option(metavar="N", help="Most suggestions per wrong word.", min=0)] = 3,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="P", help="Probability from which a word is wrong.", min=0, max=1)
+    ] = None,
+    url: UrlOption = None,
+    bundle: BundleOption = None,
+    api_key: ApiKeyOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check a text against a picture, word by word."""
+    from vernier.cli.output import say_json
+
+    source = Source(url=url, api_key=api_key, bundle=bundle)
+    answer = source.ask(lambda client: client.proofread(image, text, suggestions=suggestions, threshold=threshold))
+    if json:
+        say_json(answer.model_dump(mode="json", exclude_none=True))
+    else:
+        _say(answer, text)
+
+
+def _say(answer: "ProofreadAnswer", text: str) -> None:
+    from vernier.cli.output import say, say_table
+
+    say_table(
+        [
+            [
+                "wrong" if word.is_error else "",
+                f"{word.error_probability:.2f}",
+                word.word,
+                ", ".join(f"{suggestion.word} ({suggestion.probability:.2f})" for suggestion in word.suggestions),
+            ]
+            for word in answer.words
+        ]
+    )
+    say(f"match: {answer.match:.3f}")
+    if answer.corrected_text != text:
+        say(f"corrected: {answer.corrected_text}")
