@@ -1,0 +1,489 @@
+"""The truth of a gallery: items, metadata, vectors and thumbnails in one SQLite file, changed in transactions.
+
+Every transaction that changes something raises the gallery's version by one and notes the rows it touched in a log of
+changes. Whatever is derived from the file (the vectors in memory, their snapshot) is brought up to date from that log:
+a row in it is looked up again, and either has a vector or has none any more.
+
+    gallery       key, value: schema version, space, dim, version, floor of the log
+    items         one row per item; a row number is never used twice, and a replaced item keeps its own
+    image_vectors, text_vectors     float32 little-endian, [dim]
+    pictures      the small JPEG to show
+    attributes    every scalar of the metadata, in the order of an index: filters read this
+    changes       version, row
+    snapshots     which snapshots on disk belong to this history
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
+
+import numpy as np
+import orjson
+
+from index.database import Database
+from index.filters import NULL, And, Exists, Filter, Not, Or, Value, kind_of
+from index.records import TARGETS, Floats, Item, Leaf, Metadata, NewItem, Outcome, Target, leaves
+from index.vectors import Rows
+from runtime.errors import GalleryError
+
+FILE = "items.sqlite"
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE gallery (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE items (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    text TEXT,
+    metadata BLOB NOT NULL,
+    content_digest TEXT NOT NULL,
+    created_s REAL NOT NULL,
+    updated_s REAL NOT NULL
+);
+CREATE TABLE image_vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE text_vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE pictures (row INTEGER PRIMARY KEY, jpeg BLOB NOT NULL);
+CREATE TABLE attributes (
+    field TEXT NOT NULL,
+    kind INTEGER NOT NULL,
+    value,
+    row INTEGER NOT NULL,
+    PRIMARY KEY (field, kind, value, row)
+) WITHOUT ROWID;
+CREATE TABLE changes (version INTEGER NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (version, row)) WITHOUT ROWID;
+CREATE TABLE snapshots (id TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+_VECTOR_TABLE: dict[Target, str] = {"image": "image_vectors", "text": "text_vectors"}
+_CHUNK = 4096
+_LOOKUP = 500
+
+_ITEM_COLUMNS = """
+    items.row, id, text, metadata, content_digest, created_s, updated_s,
+    EXISTS (SELECT 1 FROM image_vectors AS v WHERE v.row = items.row),
+    EXISTS (SELECT 1 FROM text_vectors AS v WHERE v.row = items.row),
+    EXISTS (SELECT 1 FROM pictures AS p WHERE p.row = items.row)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a gallery was made for."""
+
+    space: str
+    dim: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Change:
+    """What one transaction did, or what is new since an older version, for whoever keeps a copy in memory.
+
+    Attributes:
+        version: of the gallery afterwards.
+        names: id of every row that is there now.
+        gone: rows that are there no more.
+        vectors: per target, the vector of each touched row that has one; a touched row without one has lost it.
+        outcomes: of an upsert, in the order of its items.
+    """
+
+    version: int
+    names: dict[int, str] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)
+    vectors: dict[Target, dict[int, Floats]] = field(default_factory=lambda: {target: {} for target in TARGETS})
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+class ItemStore:
+    """The SQLite file of a gallery, read and written as items."""
+
+    def __init__(self, folder: Path, *, create: Identity | None = None, read_only: bool = False) -> None:
+        """Open the file, or make it when `create` is given and there is none.
+
+        Raises:
+            GalleryError: `gallery_damaged`, `gallery_too_new`, `gallery_read_only`, …
+        """
+        self.database = Database(folder / FILE, read_only=read_only)
+        if create is not None:
+            self._create(create)
+        with self.database.reading() as connection:
+            settings = _settings(connection, folder)
+        if settings.get("schema_version") != SCHEMA_VERSION:
+            raise GalleryError(
+                f"{folder} has schema version {settings.get('schema_version')}; this program reads {SCHEMA_VERSION}. "
+                "Use the version of Vernier that made it, or a newer one.",
+                code="gallery_too_new",
+            )
+        self.identity = Identity(space=str(settings["space"]), dim=int(settings["dim"]))
+        self.version = int(settings["version"])
+
+    def close(self) -> None:
+        """Close the file."""
+        self.database.close()
+
+    # Writing
+
+    def upsert(self, items: Sequence[NewItem]) -> Change:
+        """Store items in one transaction; it is on the disk when this returns."""
+        with self.database.writing() as connection:
+            change = Change(version=self._stored_version(connection) + 1)
+            for item in items:
+                change.outcomes.append(_upsert_one(connection, item, change))
+            if not _finish(connection, change):
+                change.version -= 1
+        self.version = change.version
+        return change
+
+    def delete(self, item_id: str) -> Change:
+        """Delete an item; it is gone from the disk when this returns. `Change.gone` is empty when there was none."""
+        with self.database.writing() as connection:
+            change = Change(version=self._stored_version(connection) + 1)
+            found = connection.execute("SELECT row, metadata FROM items WHERE id = ?", (item_id,)).fetchone()
+            if found is not None:
+                row, metadata = found
+                _forget_attributes(connection, row, orjson.loads(metadata))
+                for table in ("image_vectors", "text_vectors", "pictures", "items"):
+                    connection.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
+                change.gone.add(row)
+            if not _finish(connection, change):
+                change.version -= 1
+        self.version = change.version
+        return change
+
+    # Reading
+
+    def refresh(self) -> int:
+        """Read the version again, for whoever follows another process's writes."""
+        with self.database.reading() as connection:
+            self.version = self._stored_version(connection)
+        return self.version
+
+    def items(self, ids: Sequence[str]) -> dict[str, Item]:
+        """Return the items among these ids that are there."""
+        found: dict[str, Item] = {}
+        with self.database.reading() as connection:
+            for start in range(0, len(ids), _LOOKUP):
+                part = ids[start : start + _LOOKUP]
+                for record in connection.execute(
+                    f"SELECT {_ITEM_COLUMNS} FROM items WHERE id IN ({_marks(len(part))})", part
+                ):
+                    item = _item(record)
+                    found[item.id] = item
+        return found
+
+    def picture(self, item_id: str) -> bytes | None:
+        """Return the small JPEG of an item."""
+        with self.database.reading() as connection:
+            found = connection.execute(
+                "SELECT jpeg FROM pictures WHERE row = (SELECT row FROM items WHERE id = ?)", (item_id,)
+            ).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def vector(self, item_id: str, target: Target) -> Floats | None:
+        """Return one vector of an item: [dim]."""
+        with self.database.reading() as connection:
+            found = connection.execute(
+                f"SELECT vector FROM {_VECTOR_TABLE[target]} WHERE row = (SELECT row FROM items WHERE id = ?)",
+                (item_id,),
+            ).fetchone()
+        return None if found is None else np.frombuffer(found[0], "<f4").astype(np.float32)
+
+    def page(self, *, after_row: int, limit: int, rows: Rows | None = None) -> list[tuple[int, Item]]:
+        """Return up to `limit` items of rows beyond `after_row`, by row; of `rows` (sorted) only, when given."""
+        with self.database.reading() as connection:
+            if rows is None:
+                records = connection.execute(
+                    f"SELECT {_ITEM_COLUMNS} FROM items WHERE row > ? ORDER BY row LIMIT ?", (after_row, limit)
+                ).fetchall()
+                return [(record[0], _item(record)) for record in records]
+            return self._page_of(connection, rows[np.searchsorted(rows, after_row, side="right") :], limit)
+
+    def matching_rows(self, filter: Filter) -> tuple[int, Rows]:
+        """Return the gallery's version and, sorted, the rows of all items that pass the filter as of that version."""
+        with self.database.reading() as connection:
+            return self._stored_version(connection), _matching(connection, filter)
+
+    def names(self) -> Iterator[tuple[int, str]]:
+        """Yield row and id of every item."""
+        with self.database.reading() as connection:
+            yield from connection.execute("SELECT row, id FROM items ORDER BY row")
+
+    def changes_since(self, version: int) -> Change | None:
+        """Return what to bring up to date in a copy of that version; None when the log reaches back less far."""
+        with self.database.reading() as connection:
+            now = self._stored_version(connection)
+            floor = int(connection.execute("SELECT value FROM gallery WHERE key = 'log_floor'").fetchone()[0])
+            if not floor <= version <= now:
+                return None
+            change = Change(version=now)
+            touched = [
+                r for (r,) in connection.execute("SELECT DISTINCT row FROM changes WHERE version > ?", (version,))
+            ]
+            for start in range(0, len(touched), _LOOKUP):
+                self._look_up(connection, touched[start : start + _LOOKUP], change)
+            return change
+
+    def state(self) -> "State":
+        """Start reading everything as of one version."""
+        return State(self)
+
+    # Snapshots
+
+    def note_snapshot(self, snapshot_id: str, version: int) -> None:
+        """Remember that a snapshot of this version belongs to this history, before it is put in its place."""
+        with self.database.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?)", (snapshot_id, version))
+
+    def keep_only_snapshot(self, snapshot_id: str, version: int) -> None:
+        """Forget other snapshots and the log that came before this one, once it is in its place."""
+        with self.database.writing() as connection:
+            connection.execute("DELETE FROM snapshots WHERE id != ?", (snapshot_id,))
+            connection.execute("DELETE FROM changes WHERE version <= ?", (version,))
+            connection.execute("UPDATE gallery SET value = ? WHERE key = 'log_floor'", (version,))
+
+    def knows_snapshot(self, snapshot_id: str, version: int) -> bool:
+        """Say whether a snapshot on disk belongs to this history."""
+        with self.database.reading() as connection:
+            found = connection.execute("SELECT version FROM snapshots WHERE id = ?", (snapshot_id,)).fetchone()
+        return found is not None and found[0] == version
+
+    def _create(self, identity: Identity) -> None:
+        with self.database.maintaining() as connection:
+            has_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if has_tables:
+                return
+            connection.executescript("BEGIN IMMEDIATE;" + _SCHEMA)
+            connection.executemany(
+                "INSERT INTO gallery VALUES (?, ?)",
+                [
+                    ("schema_version", SCHEMA_VERSION),
+                    ("space", identity.space),
+                    ("dim", identity.dim),
+                    ("version", 0),
+                    ("log_floor", 0),
+                ],
+            )
+            connection.execute("COMMIT")
+
+    def _stored_version(self, connection: Connection) -> int:
+        return int(connection.execute("SELECT value FROM gallery WHERE key = 'version'").fetchone()[0])
+
+    def _page_of(self, connection: Connection, rows: Rows, limit: int) -> list[tuple[int, Item]]:
+        page: list[tuple[int, Item]] = []
+        for start in range(0, len(rows), _LOOKUP):
+            part = rows[start : start + min(_LOOKUP, limit)].tolist()
+            page += [
+                (record[0], _item(record))
+                for record in connection.execute(
+                    f"SELECT {_ITEM_COLUMNS} FROM items WHERE row IN ({_marks(len(part))}) ORDER BY row", part
+                )
+            ]
+            if len(page) >= limit:
+                break
+        return page[:limit]
+
+    def _look_up(self, connection: Connection, rows: list[int], change: Change) -> None:
+        marks = _marks(len(rows))
+        names = dict(connection.execute(f"SELECT row, id FROM items WHERE row IN ({marks})", rows).fetchall())
+        change.names.update(names)
+        change.gone.update(set(rows) - set(names))
+        for target, table in _VECTOR_TABLE.items():
+            for row, blob in connection.execute(f"SELECT row, vector FROM {table} WHERE row IN ({marks})", rows):
+                change.vectors[target][row] = np.frombuffer(blob, "<f4").astype(np.float32)
+
+
+class State:
+    """Everything in the file as of one version; a context manager that holds a reading transaction."""
+
+    def __init__(self, store: ItemStore) -> None:
+        self._store = store
+        self._reading = store.database.reading()
+
+    def __enter__(self) -> "State":
+        self._connection = self._reading.__enter__()
+        self.version = self._store._stored_version(self._connection)
+        return self
+
+    def __exit__(self, *exc: Any) -> None:  # noqa: ANN401
+        self._reading.__exit__(*exc)
+
+    def names(self) -> Iterator[tuple[int, str]]:
+        """Yield row and id of every item, by row."""
+        yield from self._connection.execute("SELECT row, id FROM items ORDER BY row")
+
+    def count(self, target: Target) -> int:
+        """Return how many items have this vector."""
+        return int(self._connection.execute(f"SELECT count(*) FROM {_VECTOR_TABLE[target]}").fetchone()[0])
+
+    def vectors(self, target: Target) -> Iterator[tuple[Rows, Floats]]:
+        """Yield all vectors by row, in chunks: rows [n] and vectors [n, dim].
+
+        Raises:
+            GalleryError: `gallery_damaged` when a stored vector has the wrong length.
+        """
+        dim = self._store.identity.dim
+        cursor = self._connection.execute(f"SELECT row, vector FROM {_VECTOR_TABLE[target]} ORDER BY row")
+        while chunk := cursor.fetchmany(_CHUNK):
+            rows = np.asarray([row for row, _ in chunk], np.int64)
+            joined = b"".join(blob for _, blob in chunk)
+            if len(joined) != len(rows) * dim * 4 or any(len(blob) != dim * 4 for _, blob in chunk):
+                wrong = next(row for row, blob in chunk if len(blob) != dim * 4)
+                raise GalleryError(
+                    f"{self._store.database.path}: the {target} vector of row {wrong} is not {dim} numbers long. "
+                    "The file is damaged: restore it from a copy, or make the gallery anew from its pictures.",
+                    code="gallery_damaged",
+                )
+            yield rows, np.frombuffer(joined, "<f4").reshape(len(rows), dim).astype(np.float32, copy=False)
+
+
+def attribute(leaf: Leaf) -> tuple[str, int, Any]:
+    """Return field, kind and value of a scalar as they are stored for filters."""
+    kind = kind_of(leaf.value)
+    return leaf.field, kind, NULL if kind == 0 else leaf.value
+
+
+def _upsert_one(connection: Connection, item: NewItem, change: Change) -> Outcome:
+    metadata = orjson.dumps(item.metadata)
+    found = connection.execute(f"SELECT {_ITEM_COLUMNS}, metadata FROM items WHERE id = ?", (item.id,)).fetchone()
+    now = time.time()
+    if found is None:
+        row = connection.execute(
+            "INSERT INTO items (id, text, metadata, content_digest, created_s, updated_s) VALUES (?, ?, ?, ?, ?, ?)",
+            (item.id, item.text, metadata, item.content_digest, now, now),
+        ).lastrowid
+        assert row is not None
+    else:
+        stored, row = _item(found), found[0]
+        if _is_same(stored, item):
+            return "unchanged"
+        _forget_attributes(connection, row, stored.metadata)
+        connection.execute(
+            "UPDATE items SET text = ?, metadata = ?, content_digest = ?, updated_s = ? WHERE row = ?",
+            (item.text, metadata, item.content_digest, now, row),
+        )
+    _put_parts(connection, row, item, is_new=found is None)
+    _note(change, row, item)
+    return "created" if found is None else "replaced"
+
+
+def _put_parts(connection: Connection, row: int, item: NewItem, *, is_new: bool) -> None:
+    parts: list[tuple[str, bytes | None]] = [
+        ("image_vectors", _blob(item.image_embedding)),
+        ("text_vectors", _blob(item.text_embedding)),
+        ("pictures", item.picture),
+    ]
+    for table, blob in parts:
+        if blob is not None:
+            connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (row, blob))
+        elif not is_new:
+            connection.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
+    connection.executemany(
+        "INSERT OR IGNORE INTO attributes VALUES (?, ?, ?, ?)",
+        [(*attribute(leaf), row) for leaf in leaves(item.metadata)],
+    )
+
+
+def _note(change: Change, row: int, item: NewItem) -> None:
+    change.names[row] = item.id
+    for target, embedding in (("image", item.image_embedding), ("text", item.text_embedding)):
+        kept = change.vectors[target]  # type: ignore[index]
+        if embedding is None:
+            kept.pop(row, None)
+        else:
+            kept[row] = embedding
+
+
+def _finish(connection: Connection, change: Change) -> bool:
+    touched = set(change.names) | change.gone
+    if not touched:
+        return False
+    connection.executemany("INSERT INTO changes VALUES (?, ?)", [(change.version, row) for row in sorted(touched)])
+    connection.execute("UPDATE gallery SET value = ? WHERE key = 'version'", (change.version,))
+    return True
+
+
+def _forget_attributes(connection: Connection, row: int, metadata: Metadata) -> None:
+    connection.executemany(
+        "DELETE FROM attributes WHERE field = ? AND kind = ? AND value = ? AND row = ?",
+        [(*attribute(leaf), row) for leaf in leaves(metadata)],
+    )
+
+
+def _is_same(stored: Item, item: NewItem) -> bool:
+    targets = {
+        target
+        for target, embedding in (("image", item.image_embedding), ("text", item.text_embedding))
+        if embedding is not None
+    }
+    return (
+        stored.content_digest == item.content_digest
+        and stored.text == item.text
+        and _canonical(stored.metadata) == _canonical(item.metadata)
+        and set(stored.targets) == targets
+        and stored.has_picture == (item.picture is not None)
+    )
+
+
+def _matching(connection: Connection, filter: Filter) -> Rows:
+    match filter:
+        case Value() | Exists():
+            sql = filter.sql()
+            found = connection.execute(sql.text, sql.values)
+            return np.unique(np.fromiter((row for (row,) in found), np.int64))
+        case And(parts=()):
+            return _all_rows(connection)
+        case And(parts=parts):
+            return _merged(np.intersect1d, (_matching(connection, part) for part in parts))
+        case Or(parts=parts):
+            return _merged(np.union1d, (_matching(connection, part) for part in parts))
+        case Not(part=part):
+            return np.setdiff1d(_all_rows(connection), _matching(connection, part), assume_unique=True)
+
+
+def _merged(merge: Any, parts: Iterable[Rows]) -> Rows:  # noqa: ANN401  one of numpy's set functions
+    merged: Rows | None = None
+    for rows in parts:
+        merged = rows if merged is None else merge(merged, rows)
+    assert merged is not None
+    return merged
+
+
+def _all_rows(connection: Connection) -> Rows:
+    return np.fromiter((row for (row,) in connection.execute("SELECT row FROM items ORDER BY row")), np.int64)
+
+
+def _settings(connection: Connection, folder: Path) -> dict[str, Any]:
+    has_table = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'gallery'").fetchone()[0]
+    if not has_table:
+        raise GalleryError(
+            f"{folder / FILE} holds no gallery; name another folder, or remove the file.", code="gallery_damaged"
+        )
+    return dict(connection.execute("SELECT key, value FROM gallery").fetchall())
+
+
+def _item(record: Sequence[Any]) -> Item:
+    has = dict(zip(TARGETS, record[7:9], strict=True))
+    return Item(
+        id=record[1],
+        text=record[2],
+        metadata=orjson.loads(record[3]),
+        content_digest=record[4],
+        targets=frozenset(target for target in TARGETS if has[target]),
+        has_picture=bool(record[9]),
+        created_s=record[5],
+        updated_s=record[6],
+    )
+
+
+def _canonical(metadata: Metadata) -> bytes:
+    return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)
+
+
+def _blob(embedding: Floats | None) -> bytes | None:
+    return None if embedding is None else embedding.astype("<f4", copy=False).tobytes()
+
+
+def _marks(number: int) -> str:
+    return ", ".join(["?"] * number)

@@ -1,0 +1,357 @@
+"""A gallery in a folder: SQLite holds the truth, memory answers searches, a snapshot makes the start quick.
+
+    items.sqlite    see items.py
+    snapshot/       see snapshot.py
+    lock            held by the process that writes
+
+A write is committed to the disk first, then taken into memory, then acknowledged.
+"""
+
+import functools
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from index.checks import check_gallery_name, checked_item, checked_queries
+from index.filters import Filter
+from index.items import FILE, Change, Identity, ItemStore
+from index.locks import FolderLock
+from index.memory import Memory
+from index.records import Floats, GalleryInfo, Item, Match, NewItem, Outcome, Page, Target
+from index.snapshot import read_snapshot, remove_leftovers, snapshot_version, write_snapshot
+from index.vectors import Rows, prove_filters_are_obeyed
+from index.verify import find_problems
+from runtime.errors import GalleryError
+
+MAX_TOP_K = 10_000
+MAX_PAGE = 1_000
+
+_LOCK = "lock"
+_CACHED_FILTERS = 8
+_SNAPSHOT_LEAST_CHANGES = 1_000  # catching up with fewer is quicker than reading a snapshot
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryStats:
+    """What a gallery takes and holds.
+
+    Attributes:
+        snapshot_version: version that the snapshot shows; None when there is none.
+        changes_in_log: rows to look up again when the gallery starts from its snapshot.
+    """
+
+    info: GalleryInfo
+    image_vectors: int
+    text_vectors: int
+    file_bytes: int
+    snapshot_bytes: int
+    snapshot_version: int | None
+    changes_in_log: int
+
+
+class LocalGallery:
+    """The gallery of one folder; see `index.gallery.Gallery` for what its methods promise."""
+
+    def __init__(self, folder: Path, *, space: str | None, dim: int | None, create: bool, read_only: bool) -> None:
+        self.folder = folder
+        self.read_only = read_only
+        self._write_mutex = threading.Lock()
+        self._follow_mutex = threading.Lock()
+        self._is_closed = False
+        self._filtered: OrderedDict[Filter, tuple[int, Rows]] = OrderedDict()
+        self._filtered_mutex = threading.Lock()
+        identity = self._prepare_folder(space=space, dim=dim, create=create)
+        self._folder_lock = None if read_only else FolderLock(folder / _LOCK)
+        try:
+            self._store = ItemStore(folder, create=identity, read_only=read_only)
+            self._refuse_other_space(space=space, dim=dim)
+            self._seen_data_version = self._store.database.data_version()
+            self._memory = self._load()
+            _prove_filters_once()
+        except BaseException:
+            self._let_go()
+            raise
+
+    # What every gallery does
+
+    def info(self) -> GalleryInfo:
+        """Say what the gallery is and how much is in it."""
+        self._follow()
+        return GalleryInfo(
+            name=self.folder.resolve().name,
+            items=len(self._memory),
+            version=self._memory.version,
+            space=self._store.identity.space,
+            dim=self._store.identity.dim,
+            index_kind=self._memory.index_kind,
+        )
+
+    def upsert(self, items: Sequence[NewItem]) -> list[Outcome]:
+        """Store items, all or none: durable and searchable when this returns."""
+        self._refuse_writing()
+        checked = [checked_item(item, dim=self._store.identity.dim) for item in items]
+        if not checked:
+            return []
+        with self._write_mutex:
+            change = self._store.upsert(checked)
+            self._take_in(change)
+        return change.outcomes
+
+    def delete(self, item_id: str) -> bool:
+        """Delete an item, durably and from searches at once; say whether there was one."""
+        self._refuse_writing()
+        with self._write_mutex:
+            change = self._store.delete(item_id)
+            self._take_in(change)
+        return bool(change.gone)
+
+    def get(self, item_id: str) -> Item | None:
+        """Return one item."""
+        return self._store.items([item_id]).get(item_id)
+
+    def get_many(self, ids: Sequence[str]) -> dict[str, Item]:
+        """Return those of these items that are there, by id."""
+        return self._store.items(ids)
+
+    def vector(self, item_id: str, *, target: Target = "image") -> Floats | None:
+        """Return one vector of an item, [dim]."""
+        return self._store.vector(item_id, target)
+
+    def picture(self, item_id: str) -> bytes | None:
+        """Return the stored JPEG of an item."""
+        return self._store.picture(item_id)
+
+    def page(self, *, cursor: str | None = None, limit: int = 100, filter: Filter | None = None) -> Page:
+        """Return items in the order they were first stored."""
+        if not 1 <= limit <= MAX_PAGE:
+            raise GalleryError(f"a page holds 1 to {MAX_PAGE:,} items, not {limit}.", code="limit_invalid")
+        after_row = _row_of(cursor)
+        rows = None if filter is None else self._rows_passing(filter)
+        found = self._store.page(after_row=after_row, limit=limit + 1, rows=rows)
+        next_cursor = str(found[limit - 1][0]) if len(found) > limit else None
+        return Page(items=[item for _, item in found[:limit]], next_cursor=next_cursor)
+
+    def search(
+        self,
+        queries: Floats,
+        *,
+        top_k: int,
+        target: Target = "image",
+        filter: Filter | None = None,
+        exclude: Collection[str] = (),
+    ) -> list[list[Match]]:
+        """Return the best items for each query, by score, equal scores by id."""
+        if not 1 <= top_k <= MAX_TOP_K:
+            raise GalleryError(f"top_k is 1 to {MAX_TOP_K:,}, not {top_k}.", code="top_k_invalid")
+        self._refuse_closed()
+        self._follow()
+        checked = checked_queries(queries, dim=self._store.identity.dim)
+        allowed = None if filter is None else self._rows_passing(filter)
+        return self._memory.search(checked, top_k=top_k, target=target, allowed=allowed, exclude=exclude)
+
+    def close(self) -> None:
+        """Write a snapshot when much has changed, and let go of the gallery; closing twice does no harm."""
+        with self._write_mutex:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            try:
+                if not self.read_only and self._changes_in_log() >= _SNAPSHOT_LEAST_CHANGES:
+                    self._write_snapshot()
+            except GalleryError as error:
+                _log.warning("event=snapshot_failed folder=%s reason=%s", self.folder, error)
+            finally:
+                self._let_go()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Upkeep
+
+    def stats(self) -> GalleryStats:
+        """Say what the gallery takes and holds."""
+        return GalleryStats(
+            info=self.info(),
+            image_vectors=self._memory.num_vectors("image"),
+            text_vectors=self._memory.num_vectors("text"),
+            file_bytes=sum(_size(self.folder / f"{FILE}{end}") for end in ("", "-wal")),
+            snapshot_bytes=sum(_size(file) for file in (self.folder / "snapshot").glob("*")),
+            snapshot_version=snapshot_version(self.folder),
+            changes_in_log=self._changes_in_log(),
+        )
+
+    def verify(self) -> list[str]:
+        """Compare everything with everything; return what is wrong, in words. Writes wait meanwhile."""
+        self._refuse_closed()
+        self._follow()
+        with self._write_mutex:
+            return find_problems(self.folder, self._store, self._memory)
+
+    def snapshot(self) -> None:
+        """Write a snapshot of the vectors and shorten the log of changes. Searches go on meanwhile."""
+        self._refuse_writing()
+        with self._write_mutex:
+            self._write_snapshot()
+
+    def rebuild(self) -> None:
+        """Make everything that is derived anew from the SQLite file: what is in memory and the snapshot."""
+        self._refuse_writing()
+        with self._write_mutex:
+            self._memory = self._read_everything()
+            self._write_snapshot()
+
+    def compact(self) -> tuple[int, int]:
+        """Give the room of what was deleted back to the disk; return the bytes of the file before and after."""
+        before = self.stats().file_bytes
+        self.snapshot()
+        with self._write_mutex, self._store.database.maintaining() as connection:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return before, self.stats().file_bytes
+
+    # Within
+
+    def _prepare_folder(self, *, space: str | None, dim: int | None, create: bool) -> Identity | None:
+        """Make the folder if wanted; return what a gallery made here would be for."""
+        exists = (self.folder / FILE).exists()
+        if not exists and not create:
+            raise GalleryError(
+                f"there is no gallery at {self.folder}; add pictures to make it.", code="unknown_gallery"
+            )
+        if not create or self.read_only:
+            return None
+        if space is None or dim is None or not space or dim < 1:
+            raise GalleryError("a new gallery needs the space and dim of a bundle.", code="space_mismatch")
+        if not exists:
+            check_gallery_name(self.folder.resolve().name)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise GalleryError(
+                    f"{self.folder} cannot be made ({error.strerror}).", code="gallery_read_only"
+                ) from error
+        return Identity(space=space, dim=dim)
+
+    def _refuse_other_space(self, *, space: str | None, dim: int | None) -> None:
+        own = self._store.identity
+        if space not in (None, own.space):
+            raise GalleryError(
+                f"{self.folder} was filled by a bundle of space {own.space}, and this bundle's space is {space}. "
+                "Use the bundle that filled it, or add its pictures to a new gallery with this one.",
+                code="space_mismatch",
+            )
+        if dim not in (None, own.dim):
+            raise GalleryError(
+                f"{self.folder} holds vectors of {own.dim} numbers, and this bundle's have {dim}.",
+                code="space_mismatch",
+            )
+
+    def _load(self) -> Memory:
+        if not self.read_only:
+            remove_leftovers(self.folder)
+        snapshot = read_snapshot(self.folder, self._store)
+        if snapshot is None:
+            return self._read_everything()
+        with self._store.state() as state:
+            memory = Memory.from_snapshot(snapshot.vectors, snapshot.version, state, self._store.identity.dim)
+        change = self._store.changes_since(snapshot.version)
+        if change is None:
+            return self._read_everything()
+        memory.apply(change)
+        return memory
+
+    def _read_everything(self) -> Memory:
+        with self._store.state() as state:
+            return Memory.from_state(state, self._store.identity.dim)
+
+    def _take_in(self, change: Change) -> None:
+        if change.version != self._memory.version:
+            self._memory.apply(change)
+
+    def _follow(self) -> None:
+        """Of a gallery opened read-only: take in what its writer has done since."""
+        if not self.read_only or self._is_closed:
+            return
+        with self._follow_mutex:
+            data_version = self._store.database.data_version()
+            if data_version == self._seen_data_version:
+                return
+            change = self._store.changes_since(self._memory.version)
+            if change is None:
+                self._memory = self._read_everything()
+            else:
+                self._take_in(change)
+            self._store.version = self._memory.version
+            self._seen_data_version = data_version
+
+    def _rows_passing(self, filter: Filter) -> Rows:
+        with self._filtered_mutex:
+            known = self._filtered.get(filter)
+            if known is not None and known[0] == self._store.version:
+                self._filtered.move_to_end(filter)
+                return known[1]
+        version, rows = self._store.matching_rows(filter)
+        with self._filtered_mutex:
+            self._filtered[filter] = (version, rows)
+            self._filtered.move_to_end(filter)
+            while len(self._filtered) > _CACHED_FILTERS:
+                self._filtered.popitem(last=False)
+        return rows
+
+    def _changes_in_log(self) -> int:
+        with self._store.database.reading() as connection:
+            return int(connection.execute("SELECT count(DISTINCT row) FROM changes").fetchone()[0])
+
+    def _write_snapshot(self) -> None:
+        version, vectors = self._memory.frozen()
+        write_snapshot(self.folder, self._store, vectors, version=version)
+
+    def _refuse_writing(self) -> None:
+        self._refuse_closed()
+        if self.read_only:
+            raise GalleryError(f"{self.folder} is open for reading only.", code="gallery_read_only")
+
+    def _refuse_closed(self) -> None:
+        if self._is_closed:
+            raise GalleryError(f"the gallery {self.folder} is closed.", code="gallery_closed")
+
+    def _let_go(self) -> None:
+        if hasattr(self, "_store"):
+            self._store.close()
+        if self._folder_lock is not None:
+            self._folder_lock.release()
+
+
+@functools.cache
+def _prove_filters_once() -> None:
+    prove_filters_are_obeyed()
+
+
+def _row_of(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+        raise GalleryError(
+            "this cursor was not given by this gallery; start from the first page.", code="cursor_invalid"
+        )
+    return int(cursor)
+
+
+def _size(file: Path) -> int:
+    try:
+        return os.stat(file).st_size
+    except OSError:
+        return 0

@@ -1,0 +1,131 @@
+"""What searches read: every item's id and vectors in memory, as of one version of the gallery."""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from index.items import Change, State
+from index.locks import ReadWriteLock
+from index.records import TARGETS, Floats, Match, Target
+from index.vectors import FlatVectors, Rows
+
+_MOST_TIES = 4096  # so many hits of one score are put in the order of their ids; beyond, FAISS picks among them
+
+
+class Memory:
+    """Ids and vectors of a gallery. Searches run together; a change waits for them and runs alone."""
+
+    def __init__(self, dim: int) -> None:
+        self.version = 0
+        self._lock = ReadWriteLock()
+        self._names: list[str | None] = []
+        self._num_items = 0
+        self._vectors: dict[Target, FlatVectors] = {target: FlatVectors(dim) for target in TARGETS}
+
+    @classmethod
+    def from_state(cls, state: State, dim: int) -> "Memory":
+        """Read everything from the gallery's file."""
+        memory = cls(dim)
+        memory.version = state.version
+        memory._learn_names(state)
+        for target, vectors in memory._vectors.items():
+            for rows, chunk in state.vectors(target):
+                vectors.put(rows, chunk)
+        return memory
+
+    @classmethod
+    def from_snapshot(cls, vectors: dict[Target, FlatVectors], version: int, state: State, dim: int) -> "Memory":
+        """Take vectors as of an older version and the ids as of now; `apply` brings the vectors up to date."""
+        memory = cls(dim)
+        memory.version = version
+        memory._vectors = vectors
+        memory._learn_names(state)
+        return memory
+
+    def __len__(self) -> int:
+        return self._num_items
+
+    def num_vectors(self, target: Target) -> int:
+        """Return how many items have this vector."""
+        return len(self._vectors[target])
+
+    @property
+    def index_kind(self) -> str:
+        """How vectors are searched."""
+        return self._vectors["image"].kind
+
+    def apply(self, change: Change) -> None:
+        """Take in what a transaction changed; searches that start afterwards see it."""
+        touched = np.asarray(sorted({*change.names, *change.gone}), np.int64)
+        with self._lock.writing():
+            for target, vectors in self._vectors.items():
+                new = change.vectors[target]
+                lost = np.asarray([row for row in touched.tolist() if row not in new], np.int64)
+                vectors.remove(lost)
+                if new:
+                    vectors.put(np.fromiter(new, np.int64), np.stack(list(new.values())))
+            for row, name in change.names.items():
+                self._set_name(row, name)
+            for row in change.gone:
+                self._set_name(row, None)
+            self.version = change.version
+
+    def search(
+        self,
+        queries: Floats,
+        *,
+        top_k: int,
+        target: Target,
+        allowed: Rows | None,
+        exclude: Collection[str],
+    ) -> list[list[Match]]:
+        """Return, for each query [n, dim], its `top_k` best items by score, equal scores by id."""
+        excluded = frozenset(exclude)
+        wanted = top_k + len(excluded)
+        with self._lock.reading():
+            scores, rows = _search_past_ties(self._vectors[target], queries, wanted, allowed)
+            ids = [[self._names[row] for row in found if row >= 0] for found in rows.tolist()]
+        has_ties = (scores[:, 1:] == scores[:, :-1]).any(axis=1).tolist()
+        results = []
+        for names, values, is_tied in zip(ids, scores.tolist(), has_ties, strict=True):
+            matches = [Match(name, score) for name, score in zip(names, values, strict=False) if name is not None]
+            if excluded:
+                matches = [match for match in matches if match.id not in excluded]
+            if is_tied:
+                matches.sort(key=lambda match: (-match.score, match.id))
+            results.append(matches[:top_k])
+        return results
+
+    def frozen(self) -> tuple[int, dict[Target, FlatVectors]]:
+        """Return the version and a copy of the vectors as of it. Searches go on meanwhile."""
+        with self._lock.reading():
+            return self.version, {target: vectors.clone() for target, vectors in self._vectors.items()}
+
+    def contents(self) -> tuple[dict[int, str], dict[Target, tuple[Rows, Floats]]]:
+        """Return a copy of all ids by row and all vectors, for comparison with the gallery's file."""
+        with self._lock.reading():
+            names = {row: name for row, name in enumerate(self._names) if name is not None}
+            return names, {target: vectors.copy() for target, vectors in self._vectors.items()}
+
+    def _learn_names(self, state: State) -> None:
+        for row, name in state.names():
+            self._set_name(row, name)
+
+    def _set_name(self, row: int, name: str | None) -> None:
+        if row >= len(self._names):
+            if name is None:
+                return
+            self._names.extend([None] * (row + 1 - len(self._names)))
+        self._num_items += (name is not None) - (self._names[row] is not None)
+        self._names[row] = name
+
+
+def _search_past_ties(vectors: FlatVectors, queries: Floats, k: int, allowed: Rows | None) -> tuple[Floats, Rows]:
+    """Search for k hits, and for more where the k-th shares its score with the next: ids decide which of them stay."""
+    wanted = k
+    while True:
+        scores, rows = vectors.search(queries, wanted + 1, allowed=allowed)
+        is_cut_in_tie = (rows[:, wanted] >= 0) & (scores[:, wanted] == scores[:, k - 1])
+        if wanted >= k + _MOST_TIES or not is_cut_in_tie.any():
+            return scores[:, :wanted], rows[:, :wanted]
+        wanted = min(4 * wanted + 60, k + _MOST_TIES)

@@ -1,0 +1,120 @@
+"""Finds what is wrong with a gallery: in its file, between its tables, in memory, and in its snapshot."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from sqlite3 import Connection
+
+import numpy as np
+import orjson
+
+from index.checks import check_item_id
+from index.items import ItemStore, attribute
+from index.memory import Memory
+from index.records import TARGETS, Target, leaves
+from index.snapshot import snapshot_problem
+from runtime.errors import GalleryError
+
+_LENGTH_TOLERANCE = 1e-3
+_MOST_PROBLEMS = 100
+
+
+def find_problems(folder: Path, store: ItemStore, memory: Memory) -> list[str]:
+    """Return what is wrong, in words; at most 100 things. Nothing may be written meanwhile."""
+    problems: list[str] = []
+    try:
+        for problem in _problems(folder, store, memory):
+            problems.append(problem)
+            if len(problems) >= _MOST_PROBLEMS:
+                return [*problems, "… and more"]
+    except GalleryError as error:
+        problems.append(str(error))
+    return problems
+
+
+def _problems(folder: Path, store: ItemStore, memory: Memory) -> Iterator[str]:
+    with store.database.reading() as connection:
+        yield from _damage(connection)
+        yield from _loose_parts(connection)
+        yield from _wrong_items(connection)
+        yield from _wrong_attributes(connection)
+    yield from _wrong_memory(store, memory)
+    problem = snapshot_problem(folder, store)
+    if problem is not None:
+        yield f"snapshot: {problem}"
+
+
+def _damage(connection: Connection) -> Iterator[str]:
+    for (line,) in connection.execute("PRAGMA integrity_check"):
+        if line != "ok":
+            yield f"file: {line}"
+
+
+def _loose_parts(connection: Connection) -> Iterator[str]:
+    for table in ("image_vectors", "text_vectors", "pictures", "attributes"):
+        sql = f"SELECT DISTINCT row FROM {table} WHERE row NOT IN (SELECT row FROM items)"
+        for (row,) in connection.execute(sql):
+            yield f"{table}: row {row} belongs to no item"
+    sql = """SELECT id FROM items WHERE row NOT IN (SELECT row FROM image_vectors)
+             AND row NOT IN (SELECT row FROM text_vectors)"""
+    for (item_id,) in connection.execute(sql):
+        yield f"item {item_id!r} has no vector"
+
+
+def _wrong_items(connection: Connection) -> Iterator[str]:
+    for (item_id,) in connection.execute("SELECT id FROM items"):
+        try:
+            check_item_id(item_id)
+        except GalleryError as error:
+            yield str(error)
+    for item_id, number in connection.execute("SELECT id, count(*) FROM items GROUP BY id HAVING count(*) > 1"):
+        yield f"item {item_id!r} is there {number} times"
+
+
+def _wrong_attributes(connection: Connection) -> Iterator[str]:
+    expected: Counter[tuple[object, ...]] = Counter()
+    for row, metadata in connection.execute("SELECT row, metadata FROM items"):
+        try:
+            expected.update({(*attribute(leaf), row) for leaf in leaves(orjson.loads(metadata))})
+        except ValueError:
+            yield f"row {row}: the metadata is not JSON"
+    for stored in connection.execute("SELECT field, kind, value, row FROM attributes"):
+        expected[stored] -= 1
+    for (field, _, _, row), number in expected.items():
+        if number:
+            yield f"row {row}: what filters see of field {field!r} is not what its metadata says"
+
+
+def _wrong_memory(store: ItemStore, memory: Memory) -> Iterator[str]:
+    names, vectors = memory.contents()
+    with store.state() as state:
+        if state.version != memory.version:
+            yield f"memory shows version {memory.version}, the file {state.version}"
+        if dict(state.names()) != names:
+            yield "memory and file do not hold the same items"
+        for target in TARGETS:
+            stored = list(state.vectors(target))
+            rows = np.concatenate([rows for rows, _ in stored]) if stored else np.empty(0, np.int64)
+            yield from _wrong_vectors(target, rows, [chunk for _, chunk in stored], *vectors[target])
+
+
+def _wrong_vectors(
+    target: Target, rows: np.ndarray, stored: list[np.ndarray], held_rows: np.ndarray, held: np.ndarray
+) -> Iterator[str]:
+    if len(np.unique(held_rows)) != len(held_rows):
+        yield f"{target}: a row is in the index twice"
+    order = np.argsort(held_rows, kind="stable")
+    if not np.array_equal(held_rows[order], rows):
+        yield f"{target}: the index and the file do not hold vectors of the same items"
+        return
+    start = 0
+    for chunk in stored:
+        part = order[start : start + len(chunk)]
+        differs = (held[part] != chunk).any(axis=1)
+        lengths = np.linalg.norm(chunk, axis=1)
+        is_unit = np.abs(lengths - 1) <= _LENGTH_TOLERANCE
+        for row in rows[start : start + len(chunk)][differs].tolist():
+            yield f"{target}: the vector of row {row} in the index is not the one in the file"
+        for row in rows[start : start + len(chunk)][~is_unit].tolist():
+            yield f"{target}: the vector of row {row} has not unit length"
+        start += len(chunk)
