@@ -1,0 +1,126 @@
+"""The galleries that are served, by name: sub-directories of one directory, and the one that the operator named."""
+
+import logging
+import re
+import shutil
+import threading
+import uuid
+from pathlib import Path
+
+from index import LocalGallery, open_gallery
+from runtime.errors import GalleryError
+from server.schemas.common import GALLERY_NAME
+
+DEFAULT = "default"
+
+_log = logging.getLogger(__name__)
+_NAME = re.compile(GALLERY_NAME)
+
+
+class Galleries:
+    """Open galleries. Methods may be called from several threads; all of them may wait for a disk."""
+
+    def __init__(self, root: Path, *, default: str | None, space: str, dim: int) -> None:
+        """Open what is there; the default gallery is made when it is missing.
+
+        Args:
+            root: its sub-directories are galleries; made when missing.
+            default: address of the gallery served as `default`; `root/default` when None.
+            space: the embedding space of the bundle.
+            dim: length of its vectors.
+
+        Raises:
+            GalleryError: the default gallery cannot be opened. One of the others that cannot be is left closed, with a
+                warning, and whoever asks for it is told why.
+        """
+        self._root = root
+        self._named_default = default
+        self._space = space
+        self._dim = dim
+        self._lock = threading.Lock()
+        self._open: dict[str, LocalGallery] = {}
+        self._closed: dict[str, GalleryError] = {}
+        self._open[DEFAULT] = self._open_one(default or root / DEFAULT, create=True)
+        for directory in sorted(root.iterdir()) if root.is_dir() else ():
+            if directory.is_dir() and _NAME.fullmatch(directory.name) and directory.name not in self._open:
+                self._open_or_warn(directory)
+
+    def get(self, name: str) -> LocalGallery:
+        """Return an open gallery.
+
+        Raises:
+            GalleryError: `unknown_gallery`, or why it could not be opened.
+        """
+        gallery = self._open.get(name)
+        if gallery is None:
+            raise self._closed.get(name) or GalleryError(
+                f"there is no gallery '{name[:64]}'; GET /galleries lists them, POST /galleries makes one.",
+                code="unknown_gallery",
+            )
+        return gallery
+
+    def all(self) -> dict[str, LocalGallery]:
+        """Return every open gallery by name, in order."""
+        return dict(sorted(self._open.items()))
+
+    def create(self, name: str) -> LocalGallery:
+        """Make a gallery.
+
+        Raises:
+            GalleryError: `gallery_exists`.
+        """
+        with self._lock:
+            if name in self._open or name in self._closed:
+                raise GalleryError(f"there is a gallery '{name}' already.", code="gallery_exists")
+            self._open[name] = self._open_one(self._root / name, create=True)
+            return self._open[name]
+
+    def delete(self, name: str) -> None:
+        """Close a gallery and remove its directory with everything in it.
+
+        Raises:
+            GalleryError: `unknown_gallery`, or `gallery_kept` for the one that the operator named.
+        """
+        with self._lock:
+            gallery = self.get(name)
+            if name == DEFAULT and self._named_default is not None:
+                raise GalleryError(
+                    "the default gallery was named by the operator and is not deleted over HTTP.", code="gallery_kept"
+                )
+            del self._open[name]
+            gallery.close()
+            # Renamed first: if removing stops half way, no broken gallery is left under the name.
+            doomed = (self._root / name).rename(self._root / f".deleted-{uuid.uuid4().hex}")
+            shutil.rmtree(doomed)
+
+    def close(self) -> None:
+        """Close every gallery."""
+        with self._lock:
+            for gallery in self._open.values():
+                gallery.close()
+            self._open.clear()
+
+    def _open_one(self, place: str | Path, *, create: bool) -> LocalGallery:
+        """Open one gallery; beside another process that writes in it, for reading only."""
+        try:
+            return open_gallery(place, space=self._space, dim=self._dim, create=create)
+        except GalleryError as error:
+            if error.code not in ("gallery_locked", "gallery_read_only"):
+                raise
+            gallery = open_gallery(place, space=self._space, dim=self._dim, read_only=True)
+            _log.warning(
+                "gallery opened for reading only",
+                extra={"fields": {"event": "gallery_read_only", "gallery": str(place), "reason": str(error)}},
+            )
+            return gallery
+
+    def _open_or_warn(self, directory: Path) -> None:
+        try:
+            self._open[directory.name] = self._open_one(directory, create=False)
+        except GalleryError as error:
+            if error.code != "unknown_gallery":
+                self._closed[directory.name] = error
+            _log.warning(
+                "gallery not opened",
+                extra={"fields": {"event": "gallery_not_opened", "gallery": directory.name, "reason": str(error)}},
+            )

@@ -1,0 +1,246 @@
+"""From a query to its hits: embed, search, re-score, explain."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from index import Gallery, Item, Match, parse_filter
+from runtime.encoder import Floats, ImageFeatures, TextFeatures
+from runtime.errors import GraphMissingError
+from server.errors import field_error
+from server.explaining import Explanation, explain_pair
+from server.pictures import Picture, decoded, one_picture, picture_bytes, unknown_item
+from server.schemas.common import GallerySummary
+from server.schemas.search import Hit, SearchAnswer, SearchRequest
+from server.service import Service
+from server.texts import check_texts
+from server.timings import Timings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Query:
+    """What was sent, understood and embedded."""
+
+    vector: Floats
+    text: str | None
+    texts: TextFeatures | None
+    picture: Picture | None
+    image: ImageFeatures | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scored:
+    """A hit on its way."""
+
+    id: str
+    score: float
+    match: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pair:
+    """A hit together with the query as a picture and a text that may or may not fit.
+
+    Attributes:
+        image: features of one picture.
+        size_px: width and height of that picture.
+    """
+
+    image: ImageFeatures
+    size_px: tuple[int, int]
+    text: str
+
+
+async def answer(service: Service, query: SearchRequest, uploaded: bytes | None, timings: Timings) -> SearchAnswer:
+    """Answer one query.
+
+    Raises:
+        RequestError: `request_invalid`, and what `server.pictures` raises.
+        VernierError: the input cannot be used, the gallery is unknown, or the bundle cannot do what was asked.
+    """
+    _check(service, query, uploaded)
+    gallery = service.galleries.get(query.gallery)
+    condition = None if query.filter is None else parse_filter(query.filter)
+    embedded = await _embed(service, query, uploaded, timings)
+    with timings.stage("search"):
+        found = await service.store(
+            gallery.search,
+            embedded.vector[None],
+            top_k=max(query.top_k, query.rerank),
+            target=query.target,
+            filter=condition,
+        )
+    least = -1.0 if query.min_score is None else query.min_score
+    scored = [_from(match) for match in found[0] if query.min_score is None or match.score >= least]
+    pairs: dict[str, _Pair] = {}
+    if query.rerank:
+        with timings.stage("rerank"):
+            pairs = await _pairs(service, gallery, query, embedded, scored[: query.rerank])
+            scored = await _reranked(service, query, embedded, scored, pairs)
+    scored = scored[: query.top_k]
+    explanations: dict[str, Explanation] = {}
+    if query.explain:
+        with timings.stage("explain"):
+            missing = [hit for hit in scored if hit.id not in pairs]
+            pairs |= await _pairs(service, gallery, query, embedded, missing)
+            explanations = await _explained(service, scored, pairs)
+    items = await service.store(gallery.get_many, [hit.id for hit in scored]) if query.include else {}
+    info = await service.store(gallery.info)
+    return SearchAnswer(
+        hits=[_hit(query, hit, items.get(hit.id), explanations.get(hit.id)) for hit in scored],
+        gallery=GallerySummary(name=query.gallery, items=info.items, version=info.version),
+        timings_ms=timings.milliseconds(),
+    )
+
+
+def _check(service: Service, query: SearchRequest, uploaded: bytes | None) -> None:
+    limits = service.settings
+    has_image = one_picture(query.image, uploaded)
+    if query.text is None and not has_image:
+        raise field_error("text", "a query is a text, an image, or both")
+    if query.top_k > limits.max_top_k:
+        raise field_error("top_k", f"at most {limits.max_top_k} hits are given")
+    if query.rerank > limits.max_reranked:
+        raise field_error("rerank", f"at most {limits.max_reranked} hits are re-scored")
+    if query.explain and query.top_k > limits.max_reranked:
+        raise field_error("explain", f"at most {limits.max_reranked} hits are explained; lower top_k")
+    if query.rerank:
+        if not service.encoder.has_fusion:
+            raise GraphMissingError(
+                f"bundle '{service.encoder.manifest.name}' has no fusion graph, so it cannot rerank; "
+                "leave rerank at 0, or serve a bundle whose recipe trains one."
+            )
+        if (query.text is None) if query.target == "image" else not has_image:
+            wanted = "a text" if query.target == "image" else "an image"
+            raise field_error("rerank", f"re-scoring hits of target '{query.target}' needs {wanted} in the query")
+    if query.text is not None:
+        judged = query.explain and query.target == "image"
+        check_texts([query.text], max_words=limits.max_judged_words if judged else limits.max_words)
+
+
+async def _embed(service: Service, query: SearchRequest, uploaded: bytes | None, timings: Timings) -> _Query:
+    texts, picture, image = None, None, None
+    vectors: list[Floats] = []
+    if query.text is not None:
+        with timings.stage("embed_text"):
+            texts = await service.engines.text_features([query.text])
+        vectors.append(texts.embedding[0])
+    stored = await _stored_vector(service, query)
+    if stored is not None:
+        vectors.append(stored)
+    elif one_picture(query.image, uploaded):
+        data = await picture_bytes(service, query.image, uploaded, gallery=query.gallery)
+        picture = await decoded(service, data, timings)
+        with timings.stage("embed_image"):
+            image = await service.engines.image_features([picture.image])
+        vectors.append(image.embedding[0])
+    return _Query(vector=_mean(vectors), text=query.text, texts=texts, picture=picture, image=image)
+
+
+async def _stored_vector(service: Service, query: SearchRequest) -> Floats | None:
+    """Return the vector of the item that is asked for the like of, unless its picture must be looked at anew."""
+    if query.image is None or query.image.item is None or (query.target == "text" and (query.rerank or query.explain)):
+        return None
+    gallery = service.galleries.get(query.gallery)
+    vector = await service.store(gallery.vector, query.image.item)
+    if vector is None and await service.store(gallery.get, query.image.item) is None:
+        raise unknown_item(query.gallery)
+    return vector
+
+
+def _mean(vectors: Sequence[Floats]) -> Floats:
+    """Return the mean of unit vectors, as a unit vector again."""
+    mean = np.mean(vectors, axis=0)
+    length = float(np.linalg.norm(mean))
+    return np.asarray(mean / length if length > 1e-6 else vectors[0], np.float32)
+
+
+def _from(match: Match) -> _Scored:
+    return _Scored(id=match.id, score=match.score)
+
+
+async def _pairs(
+    service: Service, gallery: Gallery, query: SearchRequest, embedded: _Query, hits: Sequence[_Scored]
+) -> dict[str, _Pair]:
+    """Pair each hit with the query; a hit that lacks the picture or text for it is left out."""
+    if query.target == "image":
+        return await _pairs_of_pictures(service, gallery, embedded, hits)
+    if embedded.image is None or embedded.picture is None:
+        return {}
+    items = await service.store(gallery.get_many, [hit.id for hit in hits])
+    size_px = (embedded.picture.width_px, embedded.picture.height_px)
+    return {
+        name: _Pair(image=embedded.image, size_px=size_px, text=item.text)
+        for name, item in items.items()
+        if item.text is not None
+    }
+
+
+async def _pairs_of_pictures(
+    service: Service, gallery: Gallery, embedded: _Query, hits: Sequence[_Scored]
+) -> dict[str, _Pair]:
+    if embedded.text is None:
+        return {}
+    files = await service.store(lambda: [(hit.id, gallery.picture(hit.id)) for hit in hits])
+    known = [(name, data) for name, data in files if data is not None]
+    unmeasured = Timings()  # the caller's stage counts it
+    pictures = await asyncio.gather(*(decoded(service, data, unmeasured) for _, data in known))
+    if not pictures:
+        return {}
+    features = await service.engines.image_features([picture.image for picture in pictures])
+    return {
+        name: _Pair(image=features[row : row + 1], size_px=(picture.width_px, picture.height_px), text=embedded.text)
+        for row, ((name, _), picture) in enumerate(zip(known, pictures, strict=True))
+    }
+
+
+async def _reranked(
+    service: Service, query: SearchRequest, embedded: _Query, hits: Sequence[_Scored], pairs: dict[str, _Pair]
+) -> list[_Scored]:
+    """Put the hits that could be re-scored first, by match; the others follow as they were."""
+    if not pairs:
+        return list(hits)
+    if query.target == "image":
+        assert embedded.texts is not None
+        texts, image = embedded.texts, _stacked([pair.image for pair in pairs.values()])
+    else:
+        assert embedded.image is not None
+        texts = await service.engines.text_features([pair.text for pair in pairs.values()])
+        image = embedded.image
+    matches = dict(zip(pairs, (await service.engines.match(texts, image)).tolist(), strict=True))
+    best = [_Scored(id=hit.id, score=hit.score, match=matches[hit.id]) for hit in hits if hit.id in matches]
+    best.sort(key=lambda hit: -(hit.match or 0.0))
+    return best + [hit for hit in hits if hit.id not in matches]
+
+
+def _stacked(features: Sequence[ImageFeatures]) -> ImageFeatures:
+    patches = [one.patch_embeddings for one in features if one.patch_embeddings is not None]
+    return ImageFeatures(
+        embedding=np.concatenate([one.embedding for one in features]),
+        patch_tokens=np.concatenate([one.patch_tokens for one in features]),
+        patch_embeddings=np.concatenate(patches) if patches else None,
+    )
+
+
+async def _explained(service: Service, hits: Sequence[_Scored], pairs: dict[str, _Pair]) -> dict[str, Explanation]:
+    explained = {}
+    for hit in hits:
+        if (pair := pairs.get(hit.id)) is not None:
+            explained[hit.id] = await explain_pair(service, pair.image, pair.size_px, pair.text)
+    return explained
+
+
+def _hit(query: SearchRequest, hit: _Scored, item: Item | None, explanation: Explanation | None) -> Hit:
+    explained = explanation or (Explanation.nothing() if query.explain else None)
+    return Hit(
+        id=hit.id,
+        score=hit.score,
+        match=hit.match,
+        metadata=dict(item.metadata) if item is not None and "metadata" in query.include else None,
+        text=item.text if item is not None and "text" in query.include else None,
+        image_size=explained.image_size if explained else None,
+        regions=explained.regions if explained else None,
+        words=explained.words if explained else None,
+    )

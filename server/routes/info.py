@@ -1,0 +1,54 @@
+"""`GET /info`: what is really running."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from runtime.encoder import Encoder
+from server.answers import ServiceOf, json_answer
+from server.routes.galleries import describe
+from server.schemas.status import BundleInfo, GraphInfo, InfoAnswer, Limits
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/info", response_model=InfoAnswer)
+async def info(service: ServiceOf) -> Response:
+    """Say which model, engines and galleries are served, and within which limits."""
+    service.check_ready()
+    encoder = service.encoder
+    galleries = service.galleries.all()
+    answer = InfoAnswer(
+        version=version_of_vernier(),
+        bundle=_bundle(encoder),
+        graphs={
+            name: GraphInfo(provider=encoder.engines[name].provider, precision=graph.precision)
+            for name, graph in encoder.manifest.graphs.items()
+        },
+        galleries=await service.store(lambda: [describe(name, gallery) for name, gallery in galleries.items()]),
+        limits=Limits(**{name: getattr(service.settings, name) for name in Limits.model_fields}),
+    )
+    return json_answer(answer)
+
+
+def _bundle(encoder: Encoder) -> BundleInfo:
+    has_patches = encoder.manifest.graphs["image_encoder"].has_output("patch_embeddings")
+    grounds = "relevance" if encoder.fusion_gives("relevance") else "patch_similarity" if has_patches else "none"
+    return BundleInfo(
+        name=encoder.manifest.name,
+        space=encoder.space,
+        dim=encoder.dim,
+        recipe=encoder.manifest.provenance.recipe,
+        grounding=grounds,
+        proofreading="masked_words" if encoder.fusion_gives("suggestions") else "leave_one_out",
+        rerank=encoder.has_fusion,
+    )
+
+
+def version_of_vernier() -> str:
+    """Return the version of this program."""
+    try:
+        return version("vernier")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,164 @@
+"""`/galleries/{gallery}/items`: write, read, delete, list."""
+
+import hashlib
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from index import Gallery, Item, Outcome, parse_filter
+from server.answers import ServiceOf, TimingsOf, json_answer
+from server.body import (
+    JSON,
+    MULTIPART,
+    Sent,
+    check_model,
+    content_type,
+    known_parts,
+    parse_json,
+    parse_model,
+    part_bytes,
+    read_all,
+    read_form,
+    stream,
+    unsupported_type,
+)
+from server.bulk import BulkWrite, entries_of_form, entry_of_line, lines
+from server.errors import field_error
+from server.openapi import bulk_body, item_body
+from server.pictures import item_picture, one_picture, picture_bytes, unknown_item
+from server.schemas.galleries import BulkAnswer, ItemAnswer, ItemRequest, PageAnswer
+from server.service import Service
+from server.storing import Draft, store_one
+
+router = APIRouter(prefix="/galleries/{gallery}/items", tags=["items"])
+
+NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+_MOST_PARTS = 10_000
+
+
+class PageQuery(BaseModel):
+    """Which page."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: str | None = Field(default=None, max_length=512, description="`next_cursor` of the page before")
+    limit: int = Field(default=100, ge=1, le=1000)
+    filter: str | None = Field(default=None, description="a filter as JSON")
+
+
+@router.get("", response_model=PageAnswer)
+async def list_items(gallery: str, page: Annotated[PageQuery, Query()], service: ServiceOf) -> Response:
+    """Give a page of items, in the order they were first stored, stable under writes."""
+    opened = service.galleries.get(gallery)
+    condition = None if page.filter is None else parse_filter(_json_of(page.filter))
+    found = await service.store(opened.page, cursor=page.cursor, limit=page.limit, filter=condition)
+    return json_answer(PageAnswer(items=[_described(item) for item in found.items], next_cursor=found.next_cursor))
+
+
+@router.post("", response_model=BulkAnswer, openapi_extra=bulk_body())
+async def write_items(gallery: str, request: Request, service: ServiceOf, timings: TimingsOf) -> Response:
+    """Store many items, sent as lines of JSON or as files; each has its own outcome."""
+    opened = service.galleries.get(gallery)
+    write = BulkWrite(service=service, gallery=opened, timings=timings)
+    limits = service.settings
+    kind = content_type(request)
+    if kind in NDJSON:
+        body = stream(request, max_bytes=limits.max_bulk_bytes)
+        async for number, line in lines(body, max_line_bytes=limits.max_body_bytes):
+            await write.add(await entry_of_line(service, gallery, number, line))
+    elif kind == MULTIPART:
+        async with read_form(request, max_bytes=limits.max_bulk_bytes, max_parts=_MOST_PARTS) as form:
+            async for entry in entries_of_form(form, max_file_bytes=limits.max_body_bytes):
+                await write.add(entry)
+    else:
+        raise unsupported_type(kind, NDJSON[0], MULTIPART)
+    return json_answer(await write.finish())
+
+
+@router.get("/{item:path}/image", response_class=Response)
+async def get_picture(gallery: str, item: str, request: Request, service: ServiceOf) -> Response:
+    """Give the stored picture of an item, a JPEG whose longest side is at most 512 pixels."""
+    picture = await item_picture(service, gallery, item)
+    tag = f'"{hashlib.sha256(picture).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(picture, media_type="image/jpeg", headers=headers)
+
+
+@router.get("/{item:path}", response_model=ItemAnswer)
+async def get_item(gallery: str, item: str, service: ServiceOf) -> Response:
+    """Describe an item."""
+    found = await service.store(service.galleries.get(gallery).get, item)
+    if found is None:
+        raise unknown_item(gallery)
+    return json_answer(_described(found))
+
+
+@router.put("/{item:path}", response_model=ItemAnswer, openapi_extra=item_body())
+async def put_item(gallery: str, item: str, request: Request, service: ServiceOf, timings: TimingsOf) -> Response:
+    """Store an item; it replaces the one of the same id, and is durable when this answers."""
+    opened = service.galleries.get(gallery)
+    with timings.stage("read"):
+        sent = await _read_item(request, service)
+    data = None
+    if one_picture(sent.request.image, sent.image):
+        data = await picture_bytes(service, sent.request.image, sent.image, gallery=gallery)
+    draft = Draft(id=item, picture=data, text=sent.request.text, metadata=sent.request.metadata)
+    outcome = await store_one(service, opened, draft, timings)
+    return await _written(service, opened, item, outcome)
+
+
+@router.delete("/{item:path}", status_code=204)
+async def delete_item(gallery: str, item: str, service: ServiceOf) -> Response:
+    """Delete an item, durably."""
+    if not await service.store(service.galleries.get(gallery).delete, item):
+        raise unknown_item(gallery)
+    return Response(status_code=204)
+
+
+async def _read_item(request: Request, service: Service) -> Sent[ItemRequest]:
+    """Read an item as JSON, or as multipart with the parts `image` (a file), `metadata` (JSON) and `text`."""
+    max_bytes = service.settings.max_body_bytes
+    kind = content_type(request)
+    if kind == JSON:
+        return Sent(parse_model(await read_all(request, max_bytes=max_bytes), ItemRequest))
+    if kind != MULTIPART:
+        raise unsupported_type(kind, JSON, MULTIPART)
+    async with read_form(request, max_bytes=max_bytes, max_parts=3) as form:
+        known_parts(form, ("image", "metadata", "text"))
+        fields: dict[str, object] = {}
+        if (metadata := await part_bytes(form, "metadata")) is not None:
+            fields["metadata"] = parse_json(metadata)
+        if (text := await part_bytes(form, "text")) is not None:
+            fields["text"] = text.decode("utf-8", "replace")
+        return Sent(check_model(fields, ItemRequest), await part_bytes(form, "image"))
+
+
+async def _written(service: Service, gallery: Gallery, item: str, outcome: Outcome) -> Response:
+    stored = await service.store(gallery.get, item)
+    if stored is None:
+        raise unknown_item("of this address")  # deleted by someone else between the two calls
+    return json_answer(_described(stored, outcome), status=201 if outcome == "created" else 200)
+
+
+def _json_of(text: str) -> object:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise field_error("filter", f"this is not JSON: {error}") from None
+
+
+def _described(item: Item, outcome: Outcome | None = None) -> ItemAnswer:
+    return ItemAnswer(
+        id=item.id,
+        text=item.text,
+        metadata=item.metadata,
+        targets=sorted(item.targets),
+        has_picture=item.has_picture,
+        digest=item.content_digest,
+        outcome=outcome,
+    )

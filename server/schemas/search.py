@@ -1,0 +1,96 @@
+"""Bodies of `/search` and `/search/batch`."""
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from server.schemas.common import (
+    Answer,
+    Box,
+    GalleryName,
+    GallerySummary,
+    ImageReference,
+    JsonObject,
+    Probability,
+    Problem,
+    Request,
+    Span,
+    TimingsMs,
+)
+
+Target = Literal["image", "text"]
+
+
+class SearchRequest(Request):
+    """A query: a text, a picture, or both (the mean of their unit vectors)."""
+
+    text: str | None = None
+    image: ImageReference | None = Field(
+        default=None, description="left out when the picture comes as part `image` of multipart/form-data"
+    )
+    target: Target = Field(default="image", description="search among the items' pictures or among their texts")
+    gallery: GalleryName = "default"
+    top_k: int = Field(default=10, ge=1, description="most hits")
+    filter: JsonObject | None = Field(
+        default=None,
+        description="condition on the metadata",
+        examples=[{"year": {"gte": 2020}}, {"or": [{"set": "a"}, {"not": {"set": {"in": ["b"]}}}]}],
+    )
+    min_score: float | None = Field(default=None, ge=-1, le=1, description="hits of a lower score are left out")
+    rerank: int = Field(default=0, ge=0, description="how many of the best hits the fusion encoder scores anew")
+    explain: bool = Field(default=False, description="say where each phrase is and which words do not fit")
+    include: list[Literal["metadata", "text"]] = Field(default=["metadata"], description="what each hit carries")
+
+
+class BatchRequest(Request):
+    """Several queries at once."""
+
+    queries: list[SearchRequest] = Field(min_length=1)
+
+
+class HitRegion(Answer):
+    """Where one phrase of the query is in the picture of a hit."""
+
+    phrase: str
+    start: Span
+    end: Span
+    box: Box
+    score: Probability
+
+
+class HitWord(Answer):
+    """How badly one word of the query fits a hit."""
+
+    word: str
+    start: Span
+    end: Span
+    error_probability: Probability
+
+
+class Hit(Answer):
+    """One result, best first. Fields that were not asked for are left out."""
+
+    id: str
+    score: float = Field(description="cosine between the query and the item")
+    match: Probability | None = Field(default=None, description="calibrated; when it was re-scored")
+    metadata: dict[str, JsonValue] | None = None
+    text: str | None = None
+    image_size: tuple[int, int] | None = Field(
+        default=None, description="width and height in pixels of the stored picture that `regions` are in"
+    )
+    regions: list[HitRegion] | None = None
+    words: list[HitWord] | None = None
+
+
+class SearchAnswer(Answer):
+    """The hits of one query."""
+
+    hits: list[Hit]
+    gallery: GallerySummary
+    timings_ms: TimingsMs
+
+
+class BatchAnswer(Answer):
+    """The answers in the order of the queries; what failed has its problem instead."""
+
+    results: list[SearchAnswer | Problem]

@@ -1,0 +1,57 @@
+"""Bodies of `/health/*` and `/info`."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from server.schemas.common import Answer
+from server.schemas.galleries import GalleryAnswer
+
+
+class HealthAnswer(Answer):
+    """A probe's answer."""
+
+    status: Literal["live", "ready"]
+
+
+class GraphInfo(Answer):
+    """One graph as it really runs."""
+
+    provider: str
+    precision: str
+
+
+class BundleInfo(Answer):
+    """The model that is served."""
+
+    name: str
+    space: str
+    dim: int
+    recipe: str
+    grounding: str = Field(description="method of `/ground`, or `none`")
+    proofreading: str = Field(description="method of `/proofread`")
+    rerank: bool
+
+
+class Limits(Answer):
+    """What a request may hold."""
+
+    max_body_bytes: int
+    max_bulk_bytes: int
+    max_pixels: int
+    max_words: int
+    max_judged_words: int
+    max_texts: int
+    max_images: int
+    max_top_k: int
+    max_reranked: int
+
+
+class InfoAnswer(Answer):
+    """What is running."""
+
+    version: str
+    bundle: BundleInfo
+    graphs: dict[str, GraphInfo]
+    galleries: list[GalleryAnswer]
+    limits: Limits

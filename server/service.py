@@ -1,0 +1,119 @@
+"""What one server holds: its bundle's engines, its galleries, its threads and its counters."""
+
+import logging
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from runtime.encoder import Encoder
+from runtime.errors import UsageError
+from server.admission import Admission
+from server.engine_pool import EnginePool
+from server.errors import RequestError
+from server.galleries import Galleries
+from server.metrics import Metrics
+from server.settings import Settings
+from server.workers import Workers
+
+_log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Service:
+    """Made empty; `start` makes it ready, `close` ends it."""
+
+    engines: EnginePool
+    galleries: Galleries
+
+    def __init__(self, settings: Settings, *, encoder: Encoder | None = None) -> None:
+        """Prepare.
+
+        Args:
+            settings: what the operator wants.
+            encoder: used instead of loading `settings.bundle`.
+        """
+        self.settings = settings
+        self.metrics = Metrics()
+        self.admission = Admission(settings.max_waiting)
+        self.is_draining = False
+        self._encoder = encoder
+        self._store: Workers | None = None
+
+    def start(self) -> None:
+        """Load the bundle, open the galleries and run every graph once. Does nothing when that is done.
+
+        Raises:
+            UsageError: no bundle was named.
+            BundleError: the bundle cannot be served.
+            EngineError: a graph does not run.
+            GalleryError: the default gallery cannot be opened.
+        """
+        if self._store is not None:
+            return
+        settings = self.settings
+        encoder = self._encoder or self._load()
+        self.engines = EnginePool(
+            encoder, engine_workers=settings.engine_workers, decode_workers=settings.decode_workers
+        )
+        self.engines.warm_up()
+        self.galleries = Galleries(
+            settings.galleries_dir, default=settings.gallery, space=encoder.space, dim=encoder.dim
+        )
+        for name, graph in encoder.manifest.graphs.items():
+            self.metrics.engine.labels(name, encoder.engines[name].provider, graph.precision).set(1)
+        self._store = Workers("store", settings.store_workers)
+        _log.info(
+            "ready",
+            extra={
+                "fields": {
+                    "event": "ready",
+                    "bundle": encoder.manifest.name,
+                    "providers": {name: engine.provider for name, engine in encoder.engines.items()},
+                    "galleries": {name: g.info().items for name, g in self.galleries.all().items()},
+                }
+            },
+        )
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that is served."""
+        return self.engines.encoder
+
+    @property
+    def is_started(self) -> bool:
+        """Whether `start` is done and `close` is not."""
+        return self._store is not None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are taken."""
+        return self._store is not None and not self.is_draining and not self.engines.has_failed
+
+    def check_ready(self) -> None:
+        """Let work in once the server has started; also while it ends, for what still comes, and after a failure.
+
+        Raises:
+            RequestError: `not_ready`.
+        """
+        if self._store is None:
+            raise RequestError("the server is starting.", code="not_ready", headers={"Retry-After": "5"})
+
+    async def store(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a call that may wait for a gallery's disk or search."""
+        assert self._store is not None
+        return await self._store.run(call, *args, **kwargs)
+
+    def close(self) -> None:
+        """Wait for the work in hand, close the galleries and end the threads."""
+        if self._store is not None:
+            self._store.close()
+            self.engines.close()
+            self.galleries.close()
+            self._store = None
+
+    def _load(self) -> Encoder:
+        settings = self.settings
+        if settings.bundle is None:
+            raise UsageError("no bundle was named; set VERNIER_BUNDLE or use `vernier serve --bundle DIR`.")
+        return Encoder.load(settings.bundle, provider=settings.provider, num_threads=settings.engine_threads)

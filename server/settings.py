@@ -1,0 +1,122 @@
+"""Every setting of the server: `VERNIER_*` environment variables, nothing else.
+
+Nothing reads the environment at import; `load_settings` does, once, and lists every mistake at once.
+"""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from runtime.errors import UsageError
+
+PREFIX = "VERNIER_"
+Scope = Literal["read", "write"]
+
+
+class ApiKey(BaseModel):
+    """One key, kept as its digest alone. A write key may read too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scope: Scope
+    digest: bytes = Field(repr=False)
+
+    @classmethod
+    def parse(cls, entry: str) -> "ApiKey":
+        """Read `read:KEY` or `write:KEY`; a key without a scope may only read.
+
+        Raises:
+            ValueError: the key is shorter than 16 characters or holds white space.
+        """
+        scope, colon, key = entry.partition(":")
+        if not colon or scope not in ("read", "write"):
+            scope, key = "read", entry
+        if not re.fullmatch(r"[\x21-\x7e]{16,}", key):
+            raise ValueError("a key is at least 16 visible ASCII characters, as in read:0123456789abcdef")
+        return cls(scope="write" if scope == "write" else "read", digest=hashlib.sha256(key.encode()).digest())
+
+
+class Settings(BaseSettings):
+    """What the server is told from outside."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    bundle: Path | None = Field(default=None, description="directory of the bundle to serve")
+    galleries_dir: Path = Field(
+        default=Path("galleries"), description="directory whose sub-directories are the galleries, made when missing"
+    )
+    gallery: str | None = Field(
+        default=None,
+        description="directory (or store address) of the gallery served as `default`; GALLERIES_DIR/default when unset",
+    )
+    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
+    port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
+
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = Field(
+        default=(),
+        repr=False,
+        description="comma-separated read:KEY or write:KEY; when set, every route but /health/* and the page wants one",
+    )
+
+    provider: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where the graphs run")
+    engine_threads: int = Field(default=0, ge=0, le=256, description="threads within one engine call; 0: all cores")
+    engine_workers: int = Field(default=1, ge=1, le=64, description="engine calls at the same time")
+    decode_workers: int = Field(default=2, ge=1, le=64, description="pictures decoded at the same time")
+    store_workers: int = Field(default=2, ge=1, le=64, description="gallery calls at the same time")
+    max_waiting: int = Field(
+        default=64, ge=1, le=100_000, description="requests at work or waiting; one more is answered 429"
+    )
+    request_timeout_s: float = Field(
+        default=60.0, gt=0, le=3600, description="seconds until a request is answered 504 (bulk writes: none)"
+    )
+    shutdown_timeout_s: float = Field(
+        default=20.0, gt=0, le=3600, description="seconds that requests at work may take to finish after SIGTERM"
+    )
+
+    max_body_bytes: int = Field(default=10_000_000, ge=1_000, description="bytes of a request's body")
+    max_bulk_bytes: int = Field(default=256_000_000, ge=1_000, description="bytes of a bulk write's body")
+    max_pixels: int = Field(default=40_000_000, ge=1, description="pixels of a picture, checked before it is decoded")
+    max_words: int = Field(default=2_000, ge=1, description="words of a text that is searched for or stored")
+    max_judged_words: int = Field(default=100, ge=1, description="words of a text to proofread or to find phrases in")
+    max_texts: int = Field(default=256, ge=1, description="inputs, queries or phrases of one request")
+    max_images: int = Field(default=32, ge=1, description="pictures among the inputs of one request")
+    max_top_k: int = Field(default=1_000, ge=1, description="hits of one query")
+    max_reranked: int = Field(default=200, ge=1, description="hits of one query that are re-scored or explained")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least severe log line")
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _parse_keys(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = [entry for entry in (part.strip() for part in value.split(",")) if entry]
+        if isinstance(value, list | tuple):
+            return tuple(ApiKey.parse(entry) if isinstance(entry, str) else entry for entry in value)
+        return value
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment; arguments win over it, and None leaves it as it is.
+
+    Raises:
+        UsageError: some settings cannot be meant; the message lists every one.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        mistakes = [
+            f"{PREFIX}{'_'.join(str(part) for part in entry['loc'][:1]).upper()}: {entry['msg']}"
+            for entry in error.errors(include_input=False, include_url=False)
+        ]
+        raise UsageError("these settings cannot be used:\n  " + "\n  ".join(mistakes)) from None
+
+
+def unknown_variables() -> list[str]:
+    """Return the names of `VERNIER_*` variables in the environment that no setting has: most likely misspelt."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}DATA", f"{PREFIX}URL"}
+    return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
