@@ -1,0 +1,192 @@
+"""Calibration: raw scores become probabilities that can be believed, fitted on held-out samples.
+
+Everything is measured as it will be served: by an `Encoder` over the exported graphs, whose calibration is still the
+identity.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.bundle import Calibration, Logistic
+from runtime.encoder import Encoder, ImageFeatures, TextFeatures
+from runtime.ground import ground
+from runtime.preprocess.text import TextBatch, words
+from runtime.proofread import proofread
+from training.data.source import Box, Sample
+
+Floats = NDArray[np.float64]
+
+_MOST_PROOFREAD = 150
+_MOST_GROUNDED = 150
+_LEAST_EACH = 10  # right and wrong examples without which nothing is fitted
+_RIDGE = 1e-3
+
+
+def calibrate(encoder: Encoder, samples: Sequence[Sample], *, seed: int = 0) -> Calibration:
+    """Fit what the samples allow; what they do not (no boxes, too few) keeps the identity.
+
+    Args:
+        encoder: of a bundle whose calibration is the identity.
+        samples: pairs that training has not seen.
+        seed: of the wrong partners and wrong words.
+    """
+    rng = np.random.default_rng(seed)
+    edited = [sample.edited or replace_a_word(sample.caption, samples, rng) for sample in samples]
+    match = fit_logistic(*match_scores(encoder, samples, edited, rng))
+    scores, is_wrong = word_scores(encoder, samples[:_MOST_PROOFREAD], edited[:_MOST_PROOFREAD])
+    word_error = fit_logistic(scores, is_wrong)
+    threshold = best_threshold(_probabilities(word_error, scores), is_wrong) if word_error else 0.5
+    grounding = fit_logistic(*grounding_scores(encoder, [s for s in samples if s.phrases][:_MOST_GROUNDED]))
+    return Calibration(
+        match=match or Logistic(),
+        word_error=word_error or Logistic(),
+        word_error_threshold=threshold,
+        grounding=grounding or Logistic(),
+        fitted_on=f"{len(samples)} held-out pairs",
+    )
+
+
+def match_scores(
+    encoder: Encoder, samples: Sequence[Sample], edited: Sequence[str], rng: np.random.Generator
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Raw match scores of pairs, and whether each is right.
+
+    For every right pair there are as many wrong ones of three kinds: a random other picture, the most similar other
+    picture, and the caption with one word wrong.
+    """
+    images = encoder.embed_images([sample.image for sample in samples])
+    count = len(samples)
+    texts = encoder.embed_texts([*(sample.caption for sample in samples), *edited])
+    own, wrong = np.arange(count), np.arange(count, 2 * count)
+    similarity = texts.embedding[:count] @ images.embedding.T
+    np.fill_diagonal(similarity, -np.inf)
+    shift = rng.integers(1, count, size=count) if count > 1 else np.zeros(count, np.int64)
+    rows = np.concatenate([own, own, own, wrong])
+    partners = np.concatenate([own, (own + shift) % count, similarity.argmax(axis=1), own])
+    raw = _raw_match(encoder, _take(texts, rows), images[partners])
+    return raw, np.arange(len(raw)) < count
+
+
+def word_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[str]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Raw error scores of words of right and of edited captions, and whether each word is wrong.
+
+    Only edits that replace words one for one are used, since there it is certain which words are wrong.
+    """
+    scores: list[float] = []
+    is_wrong: list[bool] = []
+    for sample, wrong_caption in zip(samples, edited, strict=True):
+        image = encoder.embed_images([sample.image])
+        before = [word.text.lower() for word in words(sample.caption)]
+        for caption in (sample.caption, wrong_caption):
+            after = [word.text.lower() for word in words(caption)]
+            if len(after) != len(before):
+                continue
+            proof = proofread(encoder, image, caption, num_suggestions=0)
+            for word, old, new in zip(proof.words, before, after, strict=True):
+                if word.error_probability > 0.0:  # zero marks words that are never judged
+                    scores.append(_raw(word.error_probability))
+                    is_wrong.append(old != new)
+    return np.asarray(scores), np.asarray(is_wrong, np.bool_)
+
+
+def grounding_scores(encoder: Encoder, samples: Sequence[Sample]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Raw scores of each phrase's best box, and whether it overlaps the true box by half."""
+    scores: list[float] = []
+    is_right: list[bool] = []
+    for sample in samples:
+        image = encoder.embed_images([sample.image])
+        found = ground(encoder, image, [phrase for phrase, _ in sample.phrases])
+        for grounding, (_, box) in zip(found, sample.phrases, strict=True):
+            if grounding.boxes:
+                scores.append(_raw(grounding.boxes[0].score))
+                is_right.append(overlap(grounding.boxes[0].box, box) >= 0.5)
+    return np.asarray(scores), np.asarray(is_right, np.bool_)
+
+
+def fit_logistic(scores: Floats, is_true: NDArray[np.bool_]) -> Logistic | None:
+    """The logistic curve of greatest likelihood, very slightly drawn towards flat so that it always exists.
+
+    Returns:
+        None when there are too few examples of either kind.
+    """
+    if min(is_true.sum(), (~is_true).sum()) < _LEAST_EACH:
+        return None
+    centre, spread = float(np.median(scores)), float(np.std(scores)) or 1.0
+    features = np.stack([(scores - centre) / spread, np.ones_like(scores)], axis=1)
+    target = is_true.astype(np.float64)
+    weights = np.zeros(2)
+    ridge = _RIDGE * len(scores) * np.eye(2)
+    for _ in range(100):
+        probability = 1 / (1 + np.exp(-np.clip(features @ weights, -60, 60)))
+        gradient = features.T @ (probability - target) + ridge @ weights
+        curvature = features.T @ (features * (probability * (1 - probability))[:, None]) + ridge
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights - step * min(1.0, 4.0 / max(1e-12, float(np.abs(step).max())))
+        if np.abs(step).max() < 1e-9:
+            break
+    scale = float(weights[0]) / spread
+    return Logistic(scale=scale, bias=float(weights[1]) - scale * centre)
+
+
+def best_threshold(probabilities: Floats, is_true: NDArray[np.bool_]) -> float:
+    """The probability from which calling everything true gives the greatest F1; between two seen values."""
+    order = np.argsort(-probabilities, kind="stable")
+    hits = np.cumsum(is_true[order])
+    called = np.arange(1, len(order) + 1)
+    f1 = 2 * hits / (called + is_true.sum())
+    best = int(np.argmax(f1))
+    above = probabilities[order[best]]
+    below = probabilities[order[best + 1]] if best + 1 < len(order) else 0.0
+    return float(np.clip((above + below) / 2, 0.01, 0.99))
+
+
+def replace_a_word(caption: str, samples: Sequence[Sample], rng: np.random.Generator) -> str:
+    """The caption with one word replaced by a different word of another caption: for data that brings no edits."""
+    own = words(caption)
+    if not own:
+        return caption
+    place = own[int(rng.integers(len(own)))]
+    for _ in range(20):
+        others = words(samples[int(rng.integers(len(samples)))].caption)
+        other = others[int(rng.integers(len(others)))].text if others else place.text
+        if other.lower() not in {word.text.lower() for word in own}:
+            return caption[: place.start] + other + caption[place.end :]
+    return caption
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return shared / (areas - shared)
+
+
+def _raw_match(encoder: Encoder, texts: TextFeatures, images: ImageFeatures) -> Floats:
+    if encoder.has_fusion:
+        return np.asarray(encoder.fuse(texts, images).match, np.float64)
+    return np.asarray(np.sum(texts.embedding * images.embedding, axis=1), np.float64)
+
+
+def _take(texts: TextFeatures, rows: NDArray[np.int64]) -> TextFeatures:
+    batch = texts.batch
+    return TextFeatures(
+        embedding=texts.embedding[rows],
+        word_tokens=texts.word_tokens[rows],
+        batch=TextBatch(ids=batch.ids[rows], mask=batch.mask[rows], offsets=batch.offsets[rows]),
+    )
+
+
+def _probabilities(logistic: Logistic, scores: Floats) -> Floats:
+    return np.asarray([logistic.probability(float(score)) for score in scores])
+
+
+def _raw(probability: float) -> float:
+    """The raw score behind a probability of the identity calibration."""
+    clipped = min(max(probability, 1e-15), 1 - 1e-15)
+    return float(np.log(clipped / (1 - clipped)))

@@ -1,0 +1,145 @@
+"""The graphs of a bundle as modules with tensors in and tensors out: what is traced, and what parity compares with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from runtime.bundle.manifest import GraphName, TensorSpec
+from training.model.pair_model import PairModel
+
+BATCH, SUBWORDS = "batch", "subwords"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphPlan:
+    """A graph to be exported.
+
+    Attributes:
+        name: its role in the bundle.
+        module: gives the outputs in order.
+        example: one tensor per input, by name, of sizes that are not special (2 and more).
+        varying: for each input, which dimensions vary, by position.
+        outputs: what it gives, in order.
+    """
+
+    name: GraphName
+    module: nn.Module
+    example: Mapping[str, Tensor]
+    varying: Mapping[str, Mapping[int, str]]
+    outputs: tuple[TensorSpec, ...]
+
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs as the manifest describes them."""
+        return tuple(
+            TensorSpec(
+                name=name,
+                dtype="int64" if tensor.dtype == torch.int64 else "float32",
+                shape=tuple(self.varying[name].get(at, size) for at, size in enumerate(tensor.shape)),
+            )
+            for name, tensor in self.example.items()
+        )
+
+
+class ImageGraph(nn.Module):
+    """Pixels to the image encoder's three outputs."""
+
+    def __init__(self, model: PairModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Embedding, patch tokens, patch embeddings."""
+        features = self.model.encode_images(pixels)
+        return features.embedding, features.tokens, features.patch_embeddings
+
+
+class TextGraph(nn.Module):
+    """Subword ids to the text encoder's two outputs."""
+
+    def __init__(self, model: PairModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding, word tokens."""
+        features = self.model.encode_texts(ids, mask.bool())
+        return features.embedding, features.tokens
+
+
+class FusionGraph(nn.Module):
+    """Word and patch tokens to the fusion encoder's three outputs."""
+
+    def __init__(self, model: PairModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, word_tokens: Tensor, mask: Tensor, patch_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Matching logit, masked-word logits, relevance."""
+        fused = self.model.fuse(word_tokens, mask.bool(), patch_tokens)
+        return self.model.match(fused), self.model.masked_words(fused.tokens), fused.relevance
+
+
+def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_size: int) -> list[GraphPlan]:
+    """The graphs that a model has, with example inputs.
+
+    Args:
+        model: in evaluation mode.
+        pixels: an input of the image encoder, [images, ...] with at least two images; only its shape matters.
+        max_subwords: the longest text.
+        vocab_size: how many subwords the tokenizer knows.
+    """
+    dim = model.config.dim
+    with torch.no_grad():
+        _, patches, width = model.encode_images(pixels[:2]).tokens.shape
+    text_width = model.text_encoder.width
+    length = min(7, max_subwords)
+    ids, mask = torch.ones(2, length, dtype=torch.int64), torch.ones(2, length, dtype=torch.int64)
+    per_text = {0: BATCH, 1: SUBWORDS}
+    plans = [
+        GraphPlan(
+            name="image_encoder",
+            module=ImageGraph(model),
+            example={"pixels": pixels[:2]},
+            varying={"pixels": {0: BATCH}},
+            outputs=(
+                _float("image_embedding", BATCH, dim),
+                _float("patch_tokens", BATCH, patches, width),
+                _float("patch_embeddings", BATCH, patches, dim),
+            ),
+        ),
+        GraphPlan(
+            name="text_encoder",
+            module=TextGraph(model),
+            example={"ids": ids, "mask": mask},
+            varying={"ids": per_text, "mask": per_text},
+            outputs=(
+                _float("text_embedding", BATCH, dim),
+                _float("word_tokens", BATCH, SUBWORDS, text_width),
+            ),
+        ),
+    ]
+    if model.fusion_encoder is not None:
+        plans.append(
+            GraphPlan(
+                name="fusion",
+                module=FusionGraph(model),
+                example={
+                    "word_tokens": torch.randn(2, length, text_width),
+                    "mask": mask,
+                    "patch_tokens": torch.randn(2, patches, width),
+                },
+                varying={"word_tokens": per_text, "mask": per_text, "patch_tokens": {0: BATCH}},
+                outputs=(
+                    _float("match", BATCH),
+                    _float("suggestions", BATCH, SUBWORDS, vocab_size),
+                    _float("relevance", BATCH, SUBWORDS, patches),
+                ),
+            )
+        )
+    return plans
+
+
+def _float(name: str, *shape: int | str) -> TensorSpec:
+    return TensorSpec(name=name, dtype="float32", shape=shape)

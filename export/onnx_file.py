@@ -1,0 +1,59 @@
+"""One graph to one ONNX file."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch.export import Dim
+
+from export.graphs import SUBWORDS, GraphPlan
+from runtime.errors import ExportError
+
+OPSET = 18
+
+
+def write_onnx(plan: GraphPlan, file: Path, *, max_subwords: int) -> None:
+    """Trace a graph and write it, with the batch and the text's length left open.
+
+    Raises:
+        ExportError: the model holds something that the exporter cannot express.
+    """
+    dims = {
+        name: Dim(name, min=2, max=max_subwords) if name == SUBWORDS else Dim(name)
+        for varying in plan.varying.values()
+        for name in varying.values()
+    }
+    shapes = {name: {at: dims[dim] for at, dim in varying.items()} for name, varying in plan.varying.items()}
+    try:
+        with _quiet():
+            torch.onnx.export(
+                plan.module.eval(),
+                tuple(plan.example.values()),
+                str(file),
+                dynamo=True,
+                external_data=False,
+                opset_version=OPSET,
+                input_names=list(plan.example),
+                output_names=[output.name for output in plan.outputs],
+                dynamic_shapes=tuple(shapes[name] for name in plan.example),
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises almost anything
+        raise ExportError(f"the {plan.name} graph cannot be expressed in ONNX: {error}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's remarks on its own internals are nobody's business."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

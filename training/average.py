@@ -1,0 +1,29 @@
+"""A moving average of the weights, which often retrieves better than the weights themselves."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class WeightAverage:
+    """Exponential moving average of a model's weights."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move a little towards the model; early on by more, so that the random start is soon forgotten."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.weights[name].lerp_(value, 1 - decay)
+            else:
+                self.weights[name].copy_(value)
+
+    def restore(self, weights: Mapping[str, Tensor]) -> None:
+        """Take back saved averages."""
+        for name, value in weights.items():
+            self.weights[name].copy_(value)

@@ -1,0 +1,81 @@
+"""The batch: what objectives see of the data."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecialTokens:
+    """The ids that are no words."""
+
+    pad: int
+    unknown: int
+    start: int
+    end: int
+    mask: int
+    vocab_size: int
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Every special id."""
+        return (self.pad, self.unknown, self.start, self.end, self.mask)
+
+    def words(self) -> list[int]:
+        """Every id that is a word."""
+        return [number for number in range(self.vocab_size) if number not in self.all]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditedTexts:
+    """Captions changed so that they no longer describe their picture."""
+
+    ids: Int[Tensor, "edits subwords"]  # as long as the batch's own texts
+    mask: Bool[Tensor, "edits subwords"]
+    rows: Int[Tensor, " edits"]  # the pair whose caption was changed
+
+    def first(self, pairs: int) -> "EditedTexts":
+        """Only the edits of the first pairs."""
+        kept = self.rows < pairs
+        return EditedTexts(ids=self.ids[kept], mask=self.mask[kept], rows=self.rows[kept])
+
+    def to(self, device: torch.device) -> "EditedTexts":
+        """The edits with every tensor on the device."""
+        return EditedTexts(ids=self.ids.to(device), mask=self.mask.to(device), rows=self.rows.to(device))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairBatch:
+    """Matching pairs: row i of every tensor belongs to pair i."""
+
+    pixels: Tensor  # [pairs, 3, side, side] normalised, or whatever the recipe's image encoder reads
+    ids: Int[Tensor, "pairs subwords"]
+    mask: Bool[Tensor, "pairs subwords"]  # False marks padding
+    caption_keys: Int[Tensor, " pairs"]  # equal exactly when the captions are equal
+    special: SpecialTokens
+    texts: tuple[str, ...]
+    edits: EditedTexts | None = None  # when the source makes them
+    broken: Mapping[str, str] = dataclasses.field(default_factory=dict)  # pictures passed over: name to reason
+
+    def to(self, device: torch.device) -> "PairBatch":
+        """The batch with every tensor on the device."""
+        edits = None if self.edits is None else self.edits.to(device)
+        return dataclasses.replace(
+            self,
+            pixels=self.pixels.to(device, non_blocking=True),
+            ids=self.ids.to(device, non_blocking=True),
+            mask=self.mask.to(device, non_blocking=True),
+            caption_keys=self.caption_keys.to(device, non_blocking=True),
+            edits=edits,
+        )
+
+
+def caption_key(text: str) -> int:
+    """A 63-bit number that is the same for captions that differ only in case and spacing."""
+    folded = " ".join(text.lower().split())
+    return int.from_bytes(hashlib.blake2b(folded.encode(), digest_size=8).digest(), "big") >> 1

@@ -1,0 +1,88 @@
+"""Drawn scenes as training pairs: rendered as they are needed, never repeated, nothing on disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+import scenes
+from runtime.preprocess.image import ImageTransform
+from runtime.preprocess.text import TextTransform
+from training.data.batch import PairBatch
+from training.data.collate import collate
+from training.data.source import Sample
+from training.data.tokenizer import special_tokens, word_tokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenePairsConfig:
+    """Drawn scenes, without end."""
+
+    size_px: int = 96
+    max_subwords: int = 48
+    edited_share: float = 0.0  # of the captions that also come with an edited, wrong copy
+
+    def tokenizer(self, data: Path | None) -> Tokenizer:
+        """One id per word that a scene's caption can hold."""
+        return word_tokenizer(scenes.vocabulary())
+
+    def open(self, data: Path | None, *, tokenizer: Tokenizer, batch_size: int, seed: int) -> "ScenePairs":
+        """The source; it reads no files."""
+        return ScenePairs(self, tokenizer, batch_size=batch_size, seed=seed)
+
+
+class ScenePairs:
+    """Batches of drawn scenes."""
+
+    name = "drawn scenes"
+    most_broken = 0
+
+    def __init__(self, config: ScenePairsConfig, tokenizer: Tokenizer, *, batch_size: int, seed: int) -> None:
+        self.config = config
+        self.batch_size = batch_size
+        self.seed = seed
+        self.image_transform = ImageTransform(size_px=config.size_px)
+        self.text_transform = TextTransform(tokenizer, max_subwords=config.max_subwords)
+        self.special = special_tokens(tokenizer)
+
+    def __getitem__(self, step: int) -> PairBatch:
+        """The batch of a step: scenes numbered from step times batch size."""
+        first = step * self.batch_size
+        drawn = [
+            scenes.generate(self.seed, index, size_px=self.config.size_px)
+            for index in range(first, first + self.batch_size)
+        ]
+        edits: list[tuple[int, str]] = []
+        for row, scene in enumerate(drawn[: round(self.config.edited_share * self.batch_size)]):
+            rng = np.random.default_rng((self.seed, first + row))
+            edits.append((row, scenes.edit_caption(scene, rng).caption))
+        return collate(
+            [scene.image for scene in drawn],
+            [scene.caption for scene in drawn],
+            image_transform=self.image_transform,
+            text_transform=self.text_transform,
+            special=self.special,
+            edits=edits,
+        )
+
+    def held_out(self, count: int) -> Sequence[Sample]:
+        """Scenes of the validation split with different captions, each with an edited caption and its boxes."""
+        found: dict[str, Sample] = {}
+        index = 0
+        while len(found) < count:
+            scene = scenes.generate(self.seed, index, split="val", size_px=self.config.size_px)
+            sample = Sample(
+                image=scene.image,
+                caption=scene.caption,
+                edited=scenes.edit_caption(scene, np.random.default_rng((self.seed, index))).caption,
+                phrases=tuple((phrase.text, phrase.box) for phrase in scene.phrases),
+            )
+            found.setdefault(scene.caption, sample)
+            index += 1
+        return list(found.values())
+
+    def lexicon(self) -> Sequence[str]:
+        """Every word that a caption can hold."""
+        return [word for word in scenes.vocabulary() if word.isalpha()]

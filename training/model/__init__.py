@@ -1,0 +1,19 @@
+"""The one model that serves every objective: two encoders, a fusion encoder and their heads."""
+
+from training.model.features import ImageFeatures, PairFeatures, TextFeatures
+from training.model.fusion_encoder import FusionConfig
+from training.model.image_encoder import ConvPatchConfig
+from training.model.pair_model import Fused, ModelConfig, PairModel
+from training.model.text_encoder import TextEncoderConfig
+
+__all__ = [
+    "ConvPatchConfig",
+    "Fused",
+    "FusionConfig",
+    "ImageFeatures",
+    "ModelConfig",
+    "PairFeatures",
+    "PairModel",
+    "TextEncoderConfig",
+    "TextFeatures",
+]

@@ -1,0 +1,135 @@
+"""The pair model: both encoders, the fusion encoder and the heads, with one method per question."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from training.model.features import ImageFeatures, PairFeatures, TextFeatures
+from training.model.fusion_encoder import FusionConfig, FusionEncoder
+from training.model.heads import MaskedWordHead, MatchHead, PooledProjection
+from training.model.image_encoder import ImageEncoder
+from training.model.text_encoder import SubwordEncoder, TextEncoderConfig
+
+
+class ImageConfig(Protocol):
+    """The description of an image encoder; `build` makes it."""
+
+    def build(self) -> ImageEncoder:
+        """A fresh encoder."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Everything needed to build a pair model, except the size of the vocabulary, which the tokenizer knows."""
+
+    image: ImageConfig
+    text: TextEncoderConfig
+    fusion: FusionConfig | None  # None: two encoders only
+    dim: int = 128  # of the joint space
+    pools: int = 8  # slices of the joint space that are pooled separately
+    initial_temperature: float = 0.07
+    temperature_range: tuple[float, float] = (0.01, 0.5)
+
+    def build(self, vocab_size: int) -> "PairModel":
+        """A fresh model with random weights (from torch's global generator)."""
+        return PairModel(self, vocab_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fused:
+    """What the fusion encoder says about each pair."""
+
+    tokens: Float[Tensor, "pairs subwords width"]
+    relevance: Float[Tensor, "pairs subwords patches"]  # where each subword looks; rows sum to one
+
+
+class PairModel(nn.Module):
+    """Pictures and texts into one space, and pairs of them through the fusion encoder."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder: ImageEncoder = config.image.build()
+        self.text_encoder: SubwordEncoder = config.text.build(vocab_size)
+        image_width, text_width = self.image_encoder.width, self.text_encoder.width
+        self.image_projection = PooledProjection(image_width, config.dim, pools=config.pools)
+        self.text_projection = PooledProjection(text_width, config.dim, pools=config.pools)
+        self.temperature_logit = nn.Parameter(torch.tensor(_temperature_logit(config)))
+        self.fusion_encoder: FusionEncoder | None = None
+        if config.fusion is not None:
+            self.fusion_encoder = FusionEncoder(config.fusion, text_width=text_width, image_width=image_width)
+            self.match_head = MatchHead(text_width)
+            self.masked_word_head = MaskedWordHead(text_width, vocab_size)
+
+    @property
+    def temperature(self) -> Float[Tensor, ""]:
+        """What cosines are divided by.
+
+        Held within the configured range by a sigmoid on its logarithm rather than by clipping, so that it can always
+        come back from either end.
+        """
+        low, high = self.config.temperature_range
+        share = torch.sigmoid(self.temperature_logit)
+        return torch.exp(math.log(low) + (math.log(high) - math.log(low)) * share)
+
+    def encode_images(self, pixels: Tensor) -> ImageFeatures:
+        """Patch tokens and embeddings of pictures."""
+        tokens = self.image_encoder(pixels)
+        embedding, patch_embeddings = self.image_projection(tokens)
+        return ImageFeatures(tokens=tokens, patch_embeddings=patch_embeddings, embedding=embedding)
+
+    def encode_texts(self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]) -> TextFeatures:
+        """Word tokens and embeddings of texts."""
+        tokens = self.text_encoder(ids, mask)
+        embedding, _ = self.text_projection(tokens, mask)
+        return TextFeatures(tokens=tokens, mask=mask, embedding=embedding)
+
+    def encode_pairs(
+        self, pixels: Tensor, ids: Int[Tensor, "pairs subwords"], mask: Bool[Tensor, "pairs subwords"]
+    ) -> PairFeatures:
+        """One pass of both encoders over matching pairs: what every objective shares."""
+        image, text = self.encode_images(pixels), self.encode_texts(ids, mask)
+        return PairFeatures(
+            image_tokens=image.tokens,
+            patch_embeddings=image.patch_embeddings,
+            text_tokens=text.tokens,
+            text_mask=mask,
+            image_embedding=image.embedding,
+            text_embedding=text.embedding,
+            temperature=self.temperature,
+        )
+
+    def fuse(
+        self,
+        word_tokens: Float[Tensor, "pairs subwords width"],
+        mask: Bool[Tensor, "pairs subwords"],
+        patch_tokens: Float[Tensor, "pairs patches image_width"],
+    ) -> Fused:
+        """Let every word look at the picture. A model without fusion encoder cannot: `ValueError`."""
+        if self.fusion_encoder is None:
+            raise ValueError("this model has no fusion encoder: give ModelConfig a FusionConfig")
+        tokens, relevance = self.fusion_encoder(word_tokens, mask, patch_tokens)
+        return Fused(tokens=tokens, relevance=relevance)
+
+    def match(self, fused: Fused) -> Float[Tensor, " pairs"]:
+        """The matching logit of each fused pair."""
+        logit: Tensor = self.match_head(fused.tokens)
+        return logit
+
+    def masked_words(self, fused_tokens: Float[Tensor, "*positions width"]) -> Float[Tensor, "*positions vocabulary"]:
+        """Vocabulary logits at the given fused positions."""
+        logits: Tensor = self.masked_word_head(fused_tokens, self.text_encoder.words.weight)
+        return logits
+
+
+def _temperature_logit(config: ModelConfig) -> float:
+    low, high = config.temperature_range
+    if not low < config.initial_temperature < high:
+        raise ValueError(f"initial_temperature {config.initial_temperature} is not between {low} and {high}")
+    share = math.log(config.initial_temperature / low) / math.log(high / low)
+    return math.log(share / (1 - share))

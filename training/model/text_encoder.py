@@ -1,0 +1,63 @@
+"""Text encoder: a small bidirectional transformer over subwords."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from training.model.transformer import LAYER_NORM_EPS, Block, initialise, key_bias
+
+
+class TextEncoder(Protocol):
+    """What every text encoder is: a module from subword ids to one token per subword."""
+
+    width: int
+
+    def __call__(
+        self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
+    ) -> Float[Tensor, "texts subwords width"]:
+        """The word tokens."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextEncoderConfig:
+    """A transformer over subwords, from nothing."""
+
+    max_subwords: int = 48
+    width: int = 160
+    depth: int = 3
+    heads: int = 5
+    mlp_ratio: float = 3.0
+
+    def build(self, vocab_size: int) -> "SubwordEncoder":
+        """A fresh encoder for a vocabulary of that size (from torch's global generator)."""
+        return SubwordEncoder(self, vocab_size)
+
+
+class SubwordEncoder(nn.Module):
+    """Subword ids to tokens that have seen the whole text."""
+
+    def __init__(self, config: TextEncoderConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.width = config.width
+        self.words = nn.Embedding(vocab_size, config.width)
+        self.position = nn.Parameter(torch.empty(config.max_subwords, config.width))
+        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
+        initialise(self)
+        nn.init.normal_(self.words.weight, std=config.width**-0.5)
+        nn.init.normal_(self.position, std=0.5 * config.width**-0.5)
+
+    def forward(
+        self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
+    ) -> Float[Tensor, "texts subwords width"]:
+        """The word tokens; those at padding positions mean nothing."""
+        tokens = self.words(ids) + self.position[: ids.shape[1]]
+        bias = key_bias(mask)
+        for block in self.blocks:
+            tokens = block(tokens, bias)
+        out: Tensor = self.norm(tokens)
+        return out

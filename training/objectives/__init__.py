@@ -1,0 +1,19 @@
+"""Objectives: one file each, in the same order: paper, config, pure functions, a small class."""
+
+from training.objectives.base import Objective, ObjectiveConfig, ObjectiveOutput, StatefulObjective
+from training.objectives.compose import ComposedObjective, WeightedObjective
+from training.objectives.itc import ItcConfig
+from training.objectives.itm import ItmConfig
+from training.objectives.mlm import MlmConfig
+
+__all__ = [
+    "ComposedObjective",
+    "ItcConfig",
+    "ItmConfig",
+    "MlmConfig",
+    "Objective",
+    "ObjectiveConfig",
+    "ObjectiveOutput",
+    "StatefulObjective",
+    "WeightedObjective",
+]

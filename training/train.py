@@ -1,0 +1,96 @@
+"""The entry: a recipe's name to a finished checkpoint."""
+
+import importlib
+import json
+import subprocess
+from pathlib import Path
+
+from rich.console import Console
+
+from runtime.errors import UsageError
+from training.checkpoint import list_checkpoints, newest_checkpoint, read_config, read_tokenizer
+from training.config import TrainConfig
+from training.errors import TrainingError
+from training.report import shown_on
+from training.serialise import to_json
+from training.trainer import Trainer
+
+
+def run(
+    recipe: str = "training.recipes.baseline:tiny",
+    *,
+    data: Path | None = None,
+    workdir: Path,
+    resume: bool = False,
+    max_steps: int | None = None,
+    console: Console | None = None,
+) -> Path:
+    """Train a recipe, or go on with it.
+
+    Args:
+        recipe: `module:function`.
+        data: the directory that the recipe's data lies in; drawn scenes need none.
+        workdir: where checkpoints go.
+        resume: go on from the newest checkpoint of `workdir`.
+        max_steps: stop after so many steps of this call, at the latest.
+        console: where progress is shown.
+
+    Returns:
+        The directory of the last checkpoint.
+
+    Raises:
+        UsageError: the recipe does not exist.
+        TrainingError: there is nothing to resume from, the checkpoint is of another config, or the loss is not finite.
+    """
+    config = load_recipe(recipe)
+    if not resume and list_checkpoints(workdir):
+        raise TrainingError(
+            f"{workdir} already holds checkpoints; add --resume to go on, or name another directory.",
+            code="workdir_used",
+        )
+    checkpoint = newest_checkpoint(workdir) if resume else None
+    tokenizer = read_tokenizer(checkpoint) if checkpoint else config.data.tokenizer(data)
+    source = config.data.open(data, tokenizer=tokenizer, batch_size=config.batch_size, seed=config.seed)
+    trainer = Trainer(config, source, workdir, commit=source_commit())
+    if checkpoint:
+        _check_same(config, read_config(checkpoint), checkpoint)
+        trainer.restore(checkpoint)
+    with shown_on(console or Console(), first_step=trainer.step) as report:
+        return trainer.run(max_steps=max_steps, report=report)
+
+
+def load_recipe(recipe: str) -> TrainConfig:
+    """The config that `module:function` returns."""
+    module_name, _, function_name = recipe.partition(":")
+    try:
+        config = getattr(importlib.import_module(module_name), function_name)()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"there is no recipe {recipe!r} ({error}); name one as module:function, such as "
+            "training.recipes.baseline:tiny."
+        ) from error
+    if not isinstance(config, TrainConfig):
+        raise UsageError(f"{recipe!r} gives a {type(config).__name__}, not a TrainConfig.")
+    return config
+
+
+def source_commit() -> str:
+    """The commit of this source tree, with `+` when files differ from it; `unknown` outside a repository."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "."], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def _check_same(wanted: TrainConfig, found: TrainConfig, checkpoint: Path) -> None:
+    ours, theirs = to_json(wanted), to_json(found)
+    if ours != theirs:
+        differing = [name for name in ours if json.dumps(ours[name]) != json.dumps(theirs.get(name))]
+        raise TrainingError(
+            f"{checkpoint} was trained with another config (they differ in {', '.join(differing)}); resume with the "
+            "recipe it was started with, or start in another directory.",
+            code="checkpoint_mismatch",
+        )
