@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from runtime.errors import UsageError
+from runtime.errors import GalleryError, UsageError
 from vernier.cli.source import ApiKeyOption, BundleOption, JsonOption, Source, UrlOption
 
 if TYPE_CHECKING:
@@ -70,8 +70,12 @@ def _source(*, url: str | None, api_key: str | None, gallery: str | None, bundle
     if url is not None:
         return Source(url=url, api_key=api_key, bundle=bundle), gallery or "default"
     if gallery is not None:
-        if not Path(gallery).is_dir():
-            raise UsageError(f"there is no gallery at {gallery}; `vernier index add` makes one.")
+        from index.items import FILE
+
+        if not (Path(gallery) / FILE).is_file():
+            raise GalleryError(
+                f"there is no gallery at {gallery}; `vernier index add` makes one.", code="unknown_gallery"
+            )
         return Source(bundle=bundle, gallery=Path(gallery)), "default"
     if bundle is not None:
         raise UsageError("name the gallery to search with --gallery.")

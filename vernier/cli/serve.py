@@ -44,7 +44,6 @@ def serve(
     first start, into `default` of VERNIER_GALLERIES_DIR, or of .galleries/demo in the working directory.
     """
     from server.run import serve as serve_http
-
     from server.settings import load_settings
     from vernier.cli.progress import progress
     from vernier.demo import demo_bundle, demo_settings

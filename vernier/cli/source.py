@@ -4,6 +4,7 @@ Without a server the very routes that a server has are asked, through the client
 """
 
 import asyncio
+import logging
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -66,12 +67,15 @@ class Source:
     @asynccontextmanager
     async def _local(self) -> AsyncIterator["AsyncClient"]:
         import httpx
-        from server.app import create_app
 
+        from server.app import create_app
         from server.settings import load_settings
         from vernier.client import AsyncClient
         from vernier.demo import demo_bundle
 
+        logging.getLogger("server").setLevel(
+            logging.ERROR
+        )  # that another process writes in the gallery is no news here
         settings = load_settings(bundle=self.bundle)
         with tempfile.TemporaryDirectory(prefix="vernier-") as nothing:
             here = {

@@ -1,6 +1,8 @@
 """The client for programs on asyncio; see `vernier.client.sync`, which it mirrors method for method."""
 
-import asyncio
+from __future__ import annotations
+
+from asyncio import sleep, to_thread
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -199,7 +201,7 @@ class AsyncClient:
         """
         done = 0
         batches = connection.bulk_batches(items, max_items=max_items, max_bytes=max_bytes)
-        while (batch := await asyncio.to_thread(next, batches, None)) is not None:  # reading pictures may take long
+        while (batch := await to_thread(next, batches, None)) is not None:  # reading pictures may take long
             lines, known = batch
             answered = await self._send(calls.add_lines(lines, gallery=gallery)) if lines else []
             for outcome in connection.merged(known, answered):
@@ -280,4 +282,4 @@ class AsyncClient:
                 wait_s = connection.wait_after_answer(self._retry, attempt, call, response)
                 if wait_s is None:
                     return call.result(response)
-            await asyncio.sleep(wait_s or 0.0)
+            await sleep(wait_s or 0.0)

@@ -3,6 +3,8 @@
 Nothing here sends anything, so that the sync and the async client share all of it.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -166,13 +168,15 @@ def embed(*, texts: Sequence[str], images: Sequence[PictureOrReference], gallery
 def add(item: NewItem, *, gallery: str) -> Call[Item]:
     """`PUT /galleries/{g}/items/{id}`."""
     path = _item_path(gallery, item.id)
-    if item.image is None or isinstance(item.image, UrlReference | ItemReference) or item.text is not None:
+    if item.image is None or isinstance(item.image, UrlReference | ItemReference):
         return Call(method="PUT", path=path, options={"json": _item_body(item)}, read=_model(Item.model_validate_json))
-    files = {
+    parts: dict[str, Any] = {
         "image": ("image", encoded(item.image), "application/octet-stream"),
         "metadata": (None, json.dumps(dict(item.metadata or {})), "application/json"),
     }
-    return Call(method="PUT", path=path, options={"files": files}, read=_model(Item.model_validate_json))
+    if item.text is not None:
+        parts["text"] = (None, item.text, "text/plain; charset=utf-8")
+    return Call(method="PUT", path=path, options={"files": parts}, read=_model(Item.model_validate_json))
 
 
 def add_lines(lines: Sequence[bytes], *, gallery: str) -> Call[list[ItemOutcome]]:
@@ -258,7 +262,7 @@ def info() -> Call[dict[str, Any]]:
 
 def health() -> Call[Health]:
     """`GET /health/ready`."""
-    return Call(method="GET", path="/health/ready", read=_model(Health.model_validate_json), answers=frozenset({503}))
+    return Call(method="GET", path="/health/ready", read=_read_health, answers=frozenset({503}))
 
 
 def _model(validate: Callable[[bytes], T]) -> Callable[[httpx.Response], T]:
@@ -294,6 +298,13 @@ def _item_body(item: NewItem) -> dict[str, Any]:
 
 def _read_outcomes(response: httpx.Response) -> list[ItemOutcome]:
     return [ItemOutcome.model_validate(entry) for entry in response.json()["results"]]
+
+
+def _read_health(response: httpx.Response) -> Health:
+    if response.is_success:
+        return Health.model_validate_json(response.content)
+    problem = _problem(response)
+    return Health(status="not_ready", detail=str(problem.problem.get("detail", problem)))
 
 
 def _gallery_path(name: str) -> str:

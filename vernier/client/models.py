@@ -151,7 +151,13 @@ class EmbedAnswer(_Answer):
 
 
 class Gallery(_Answer):
-    """What a gallery says of itself. `version` grows with every change; `index_kind` `flat` is exact search."""
+    """What a gallery says of itself.
+
+    Attributes:
+        version: grows with every change.
+        index_kind: how vectors are searched; `flat` is exact.
+        read_only: whether another process writes in it.
+    """
 
     name: str
     items: int
@@ -159,12 +165,14 @@ class Gallery(_Answer):
     space: str
     dim: int
     index_kind: str
+    read_only: bool = False
 
 
 class Item(_Answer):
     """What a gallery holds under an id.
 
     Attributes:
+        targets: the vectors it has: `image`, `text`.
         digest: sha256 of what it was made from.
         outcome: what a write did: created, replaced or unchanged.
     """
@@ -172,6 +180,7 @@ class Item(_Answer):
     id: str
     text: str | None = None
     metadata: dict[str, Any] = {}
+    targets: tuple[str, ...] = ()
     has_picture: bool = False
     digest: str | None = None
     outcome: str | None = None
@@ -207,6 +216,7 @@ class ItemOutcome(_Answer):
 
 
 class Health(_Answer):
-    """Whether the server can answer."""
+    """Whether the server takes work: `status` is `ready`, or `not_ready` for the reason in `detail`."""
 
     status: str
+    detail: str = ""

@@ -1,7 +1,9 @@
 """The client for ordinary programs."""
 
-import time
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from time import sleep
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -272,4 +274,4 @@ class Client:
                 wait_s = connection.wait_after_answer(self._retry, attempt, call, response)
                 if wait_s is None:
                     return call.result(response)
-            time.sleep(wait_s or 0.0)
+            sleep(wait_s or 0.0)
