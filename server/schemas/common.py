@@ -1,8 +1,8 @@
 """What the requests and answers share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 GALLERY_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
@@ -14,7 +14,8 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 GalleryName = Annotated[str, Field(pattern=GALLERY_NAME, description="name of a gallery", examples=["default"])]
 Span = Annotated[int, Field(ge=0, description="offset in characters of the text as sent")]
 
-JsonObject = dict[str, JsonValue]
+JsonObject = dict[str, Any]
+"""Any JSON object: what may be in it is checked by the gallery, which says so more plainly."""
 
 
 class Request(BaseModel):
