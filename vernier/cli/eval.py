@@ -21,6 +21,7 @@ def evaluate(
     grounding: Annotated[_File, typer.Option(metavar="FILE", help="Phrases with their boxes.")] = None,
     judgements: Annotated[_File, typer.Option(metavar="FILE", help="Captions that people have judged.")] = None,
     image_pairs: Annotated[_File, typer.Option(metavar="FILE", help="Pictures that differ in one thing.")] = None,
+    statements: Annotated[_File, typer.Option(metavar="FILE", help="Statements that are true or false.")] = None,
     split: Annotated[str | None, typer.Option(help="Keep only the retrieval rows of this split.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", help="At most the first N rows of each file.")] = None,
     json: Annotated[_File, typer.Option("--json", metavar="OUT", help="Write the numbers there, as JSON.")] = None,
@@ -35,6 +36,7 @@ def evaluate(
         "grounding": grounding,
         "judgements": judgements,
         "image_pairs": image_pairs,
+        "statements": statements,
     }
     given = {name: file for name, file in files.items() if file is not None}
     if suite is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.errors import VernierError
+from runtime.errors import DataError, VernierError
 from vernier.cli.source import JsonOption
 
 if TYPE_CHECKING:
@@ -15,6 +15,56 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Fill a gallery, and look after it.", no_args_is_help=True)
 
 GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's directory.")]
+
+
+@app.command()
+def add(
+    gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's directory; made when missing.")],
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="PICTURES", help="Folders of pictures, single pictures, JSONL files.")
+    ],
+    bundle: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="What makes the vectors.", show_default="the demo bundle"),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the pictures of JSONL files are; beside them otherwise.")
+    ] = None,
+    captions_as_text: Annotated[
+        bool, typer.Option("--captions-as-text", help="Store a line's first caption as the item's text.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Add pictures and texts. What cannot be read is reported and left out; doing it again adds nothing twice.
+
+    A line of JSONL is {"image": path, "id"?, "text"?, "metadata"?}; other fields of it become metadata.
+    """
+    from index import open_gallery
+    from index.ingest import add as add_to
+    from runtime.encoder import Encoder
+    from vernier.cli.output import note, say_json
+    from vernier.cli.progress import progress
+    from vernier.demo import demo_bundle
+
+    encoder = Encoder.load(bundle or demo_bundle())
+    with open_gallery(gallery, space=encoder.space, dim=encoder.dim, create=True) as opened:
+        with progress("Adding") as hook:
+            report = add_to(
+                opened, encoder, pictures, images_dir=images, captions_as_text=captions_as_text, progress=hook
+            )
+        items = opened.info().items
+    if json:
+        broken = [{"source": name, "reason": reason} for name, reason in report.broken]
+        say_json({**asdict(report), "broken": broken, "items": items})
+    else:
+        for name, reason in report.broken:
+            note(f"left out: {name}: {reason}")
+        note(
+            f"{gallery}: {report.created} created, {report.replaced} replaced, {report.unchanged} unchanged, "
+            f"{len(report.broken)} left out; {items} items now."
+        )
+    if report.broken and not report.created + report.replaced + report.unchanged:
+        raise DataError("nothing could be added: none of the pictures and texts can be used.", code="nothing_added")
 
 
 @app.command()
