@@ -25,7 +25,7 @@ import orjson
 
 from index.database import Database
 from index.filters import NULL, And, Exists, Filter, Not, Or, Value, kind_of
-from index.records import TARGETS, Floats, Item, Leaf, Metadata, NewItem, Outcome, Target, leaves
+from index.records import TARGETS, Floats, Item, Leaf, Metadata, NewItem, Outcome, Target, canonical, leaves
 from index.vectors import Rows
 from runtime.errors import GalleryError
 
@@ -154,12 +154,6 @@ class ItemStore:
 
     # Reading
 
-    def refresh(self) -> int:
-        """Read the version again, for whoever follows another process's writes."""
-        with self.database.reading() as connection:
-            self.version = self._stored_version(connection)
-        return self.version
-
     def items(self, ids: Sequence[str]) -> dict[str, Item]:
         """Return the items among these ids that are there."""
         found: dict[str, Item] = {}
@@ -204,26 +198,6 @@ class ItemStore:
         """Return the gallery's version and, sorted, the rows of all items that pass the filter as of that version."""
         with self.database.reading() as connection:
             return self._stored_version(connection), _matching(connection, filter)
-
-    def names(self) -> Iterator[tuple[int, str]]:
-        """Yield row and id of every item."""
-        with self.database.reading() as connection:
-            yield from connection.execute("SELECT row, id FROM items ORDER BY row")
-
-    def changes_since(self, version: int) -> Change | None:
-        """Return what to bring up to date in a copy of that version; None when the log reaches back less far."""
-        with self.database.reading() as connection:
-            now = self._stored_version(connection)
-            floor = int(connection.execute("SELECT value FROM gallery WHERE key = 'log_floor'").fetchone()[0])
-            if not floor <= version <= now:
-                return None
-            change = Change(version=now)
-            touched = [
-                r for (r,) in connection.execute("SELECT DISTINCT row FROM changes WHERE version > ?", (version,))
-            ]
-            for start in range(0, len(touched), _LOOKUP):
-                self._look_up(connection, touched[start : start + _LOOKUP], change)
-            return change
 
     def state(self) -> "State":
         """Start reading everything as of one version."""
@@ -284,15 +258,6 @@ class ItemStore:
                 break
         return page[:limit]
 
-    def _look_up(self, connection: Connection, rows: list[int], change: Change) -> None:
-        marks = _marks(len(rows))
-        names = dict(connection.execute(f"SELECT row, id FROM items WHERE row IN ({marks})", rows).fetchall())
-        change.names.update(names)
-        change.gone.update(set(rows) - set(names))
-        for target, table in _VECTOR_TABLE.items():
-            for row, blob in connection.execute(f"SELECT row, vector FROM {table} WHERE row IN ({marks})", rows):
-                change.vectors[target][row] = np.frombuffer(blob, "<f4").astype(np.float32)
-
 
 class State:
     """Everything in the file as of one version; a context manager that holds a reading transaction."""
@@ -302,8 +267,8 @@ class State:
         self._reading = store.database.reading()
 
     def __enter__(self) -> "State":
-        self._connection = self._reading.__enter__()
-        self.version = self._store._stored_version(self._connection)
+        self.connection = self._reading.__enter__()
+        self.version = self._store._stored_version(self.connection)
         return self
 
     def __exit__(self, *exc: Any) -> None:  # noqa: ANN401
@@ -311,11 +276,19 @@ class State:
 
     def names(self) -> Iterator[tuple[int, str]]:
         """Yield row and id of every item, by row."""
-        yield from self._connection.execute("SELECT row, id FROM items ORDER BY row")
+        yield from self.connection.execute("SELECT row, id FROM items ORDER BY row")
 
-    def count(self, target: Target) -> int:
-        """Return how many items have this vector."""
-        return int(self._connection.execute(f"SELECT count(*) FROM {_VECTOR_TABLE[target]}").fetchone()[0])
+    def changes_since(self, version: int) -> Change | None:
+        """Return what to bring up to date in a copy of that version; None when the log reaches back less far."""
+        floor = int(self.connection.execute("SELECT value FROM gallery WHERE key = 'log_floor'").fetchone()[0])
+        if not floor <= version <= self.version:
+            return None
+        change = Change(version=self.version)
+        found = self.connection.execute("SELECT DISTINCT row FROM changes WHERE version > ?", (version,))
+        touched = [row for (row,) in found]
+        for start in range(0, len(touched), _LOOKUP):
+            self._look_up(touched[start : start + _LOOKUP], change)
+        return change
 
     def vectors(self, target: Target) -> Iterator[tuple[Rows, Floats]]:
         """Yield all vectors by row, in chunks: rows [n] and vectors [n, dim].
@@ -324,7 +297,7 @@ class State:
             GalleryError: `gallery_damaged` when a stored vector has the wrong length.
         """
         dim = self._store.identity.dim
-        cursor = self._connection.execute(f"SELECT row, vector FROM {_VECTOR_TABLE[target]} ORDER BY row")
+        cursor = self.connection.execute(f"SELECT row, vector FROM {_VECTOR_TABLE[target]} ORDER BY row")
         while chunk := cursor.fetchmany(_CHUNK):
             rows = np.asarray([row for row, _ in chunk], np.int64)
             joined = b"".join(blob for _, blob in chunk)
@@ -336,6 +309,15 @@ class State:
                     code="gallery_damaged",
                 )
             yield rows, np.frombuffer(joined, "<f4").reshape(len(rows), dim).astype(np.float32, copy=False)
+
+    def _look_up(self, rows: list[int], change: Change) -> None:
+        marks = _marks(len(rows))
+        names = dict(self.connection.execute(f"SELECT row, id FROM items WHERE row IN ({marks})", rows).fetchall())
+        change.names.update(names)
+        change.gone.update(set(rows) - set(names))
+        for target, table in _VECTOR_TABLE.items():
+            for row, blob in self.connection.execute(f"SELECT row, vector FROM {table} WHERE row IN ({marks})", rows):
+                change.vectors[target][row] = np.frombuffer(blob, "<f4").astype(np.float32)
 
 
 def attribute(leaf: Leaf) -> tuple[str, int, Any]:
@@ -420,7 +402,7 @@ def _is_same(stored: Item, item: NewItem) -> bool:
     return (
         stored.content_digest == item.content_digest
         and stored.text == item.text
-        and _canonical(stored.metadata) == _canonical(item.metadata)
+        and canonical(stored.metadata) == canonical(item.metadata)
         and set(stored.targets) == targets
         and stored.has_picture == (item.picture is not None)
     )
@@ -475,10 +457,6 @@ def _item(record: Sequence[Any]) -> Item:
         created_s=record[5],
         updated_s=record[6],
     )
-
-
-def _canonical(metadata: Metadata) -> bytes:
-    return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)
 
 
 def _blob(embedding: Floats | None) -> bytes | None:

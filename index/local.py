@@ -20,7 +20,7 @@ from typing import Self
 
 from index.checks import check_gallery_name, checked_item, checked_queries
 from index.filters import Filter
-from index.items import FILE, Change, Identity, ItemStore
+from index.items import FILE, Change, Identity, ItemStore, State
 from index.locks import FolderLock
 from index.memory import Memory
 from index.records import Floats, GalleryInfo, Item, Match, NewItem, Outcome, Page, Target
@@ -196,9 +196,10 @@ class LocalGallery:
     def verify(self) -> list[str]:
         """Compare everything with everything; return what is wrong, in words. Writes wait meanwhile."""
         self._refuse_closed()
-        self._follow()
-        with self._write_mutex:
-            return find_problems(self.folder, self._store, self._memory)
+        with self._write_mutex, self._follow_mutex, self._store.state() as state:
+            if self.read_only:
+                self._bring_up_to(state)
+            return find_problems(self.folder, self._store, state, self._memory)
 
     def snapshot(self) -> None:
         """Write a snapshot of the vectors and shorten the log of changes. Searches go on meanwhile."""
@@ -266,12 +267,12 @@ class LocalGallery:
         if snapshot is None:
             return self._read_everything()
         with self._store.state() as state:
+            change = state.changes_since(snapshot.version)
+            if change is None:
+                return Memory.from_state(state, self._store.identity.dim)
             memory = Memory.from_snapshot(snapshot.vectors, snapshot.version, state, self._store.identity.dim)
-        change = self._store.changes_since(snapshot.version)
-        if change is None:
-            return self._read_everything()
-        memory.apply(change)
-        return memory
+            memory.apply(change)
+            return memory
 
     def _read_everything(self) -> Memory:
         with self._store.state() as state:
@@ -289,13 +290,17 @@ class LocalGallery:
             data_version = self._store.database.data_version()
             if data_version == self._seen_data_version:
                 return
-            change = self._store.changes_since(self._memory.version)
-            if change is None:
-                self._memory = self._read_everything()
-            else:
-                self._take_in(change)
-            self._store.version = self._memory.version
+            with self._store.state() as state:
+                self._bring_up_to(state)
             self._seen_data_version = data_version
+
+    def _bring_up_to(self, state: State) -> None:
+        change = state.changes_since(self._memory.version)
+        if change is None:
+            self._memory = Memory.from_state(state, self._store.identity.dim)
+        else:
+            self._take_in(change)
+        self._store.version = state.version
 
     def _rows_passing(self, filter: Filter) -> Rows:
         with self._filtered_mutex:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
@@ -106,6 +107,11 @@ class GalleryInfo:
     space: str
     dim: int
     index_kind: str
+
+
+def canonical(metadata: Metadata) -> bytes:
+    """Return JSON that is the same for the same metadata, whatever the order of its fields."""
+    return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)
 
 
 class Leaf(NamedTuple):

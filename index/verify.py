@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from index.checks import check_item_id
-from index.items import ItemStore, attribute
+from index.items import ItemStore, State, attribute
 from index.memory import Memory
 from index.records import TARGETS, Target, leaves
 from index.snapshot import snapshot_problem
@@ -19,11 +19,11 @@ _LENGTH_TOLERANCE = 1e-3
 _MOST_PROBLEMS = 100
 
 
-def find_problems(folder: Path, store: ItemStore, memory: Memory) -> list[str]:
-    """Return what is wrong, in words; at most 100 things. Nothing may be written meanwhile."""
+def find_problems(folder: Path, store: ItemStore, state: State, memory: Memory) -> list[str]:
+    """Return what is wrong, in words; at most 100 things. `memory` shows the version of `state` and stays still."""
     problems: list[str] = []
     try:
-        for problem in _problems(folder, store, memory):
+        for problem in _problems(folder, store, state, memory):
             problems.append(problem)
             if len(problems) >= _MOST_PROBLEMS:
                 return [*problems, "… and more"]
@@ -32,13 +32,10 @@ def find_problems(folder: Path, store: ItemStore, memory: Memory) -> list[str]:
     return problems
 
 
-def _problems(folder: Path, store: ItemStore, memory: Memory) -> Iterator[str]:
-    with store.database.reading() as connection:
-        yield from _damage(connection)
-        yield from _loose_parts(connection)
-        yield from _wrong_items(connection)
-        yield from _wrong_attributes(connection)
-    yield from _wrong_memory(store, memory)
+def _problems(folder: Path, store: ItemStore, state: State, memory: Memory) -> Iterator[str]:
+    for check in (_damage, _loose_parts, _wrong_items, _wrong_attributes):
+        yield from check(state.connection)
+    yield from _wrong_memory(state, memory)
     problem = snapshot_problem(folder, store)
     if problem is not None:
         yield f"snapshot: {problem}"
@@ -85,17 +82,16 @@ def _wrong_attributes(connection: Connection) -> Iterator[str]:
             yield f"row {row}: what filters see of field {field!r} is not what its metadata says"
 
 
-def _wrong_memory(store: ItemStore, memory: Memory) -> Iterator[str]:
+def _wrong_memory(state: State, memory: Memory) -> Iterator[str]:
     names, vectors = memory.contents()
-    with store.state() as state:
-        if state.version != memory.version:
-            yield f"memory shows version {memory.version}, the file {state.version}"
-        if dict(state.names()) != names:
-            yield "memory and file do not hold the same items"
-        for target in TARGETS:
-            stored = list(state.vectors(target))
-            rows = np.concatenate([rows for rows, _ in stored]) if stored else np.empty(0, np.int64)
-            yield from _wrong_vectors(target, rows, [chunk for _, chunk in stored], *vectors[target])
+    if state.version != memory.version:
+        yield f"memory shows version {memory.version}, the file {state.version}"
+    if dict(state.names()) != names:
+        yield "memory and file do not hold the same items"
+    for target in TARGETS:
+        stored = list(state.vectors(target))
+        rows = np.concatenate([rows for rows, _ in stored]) if stored else np.empty(0, np.int64)
+        yield from _wrong_vectors(target, rows, [chunk for _, chunk in stored], *vectors[target])
 
 
 def _wrong_vectors(
