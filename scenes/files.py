@@ -131,7 +131,7 @@ class _Kept:
 
     def tells_apart(self, scene: Scene) -> bool:
         """Whether the scene's caption is false of every picture kept, and their captions are false of it."""
-        if any(is_true(scene.draft, things) for things in self.things[_key_of(scene.draft)]):
+        if any(is_true(scene.draft, things) for things in self.things.get(_key_of(scene.draft), ())):
             return False
         return not any(is_true(draft, scene.objects) for key in _keys_in(scene.objects) for draft in self.drafts[key])
 

@@ -1,0 +1,150 @@
+import json
+
+import pytest
+from PIL import Image
+
+import scenes
+from runtime.errors import UsageError
+from tests.unit.scenes import sentences
+
+COUNT = 40
+FILES = ("captions", "hard_negatives", "grounding", "image_pairs")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    out = tmp_path_factory.mktemp("scenes") / "out"
+    scenes.write(out, count=COUNT, seed=3, split="compositional", size_px=64)
+    return out
+
+
+def rows(out, name):
+    return [json.loads(line) for line in (out / f"{name}.jsonl").read_text().splitlines()]
+
+
+def content(out):
+    return {path.relative_to(out): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def things_by_caption(out):
+    """The scenes that were written, found again by their captions."""
+    wanted = {row["captions"][0]: row["image"] for row in rows(out, "captions")}
+    found = {}
+    for index in range(COUNT * 2):
+        scene = scenes.generate(3, index, split="compositional", size_px=64)
+        if scene.caption in wanted:
+            found.setdefault(wanted[scene.caption], scene)
+    return found
+
+
+def test_there_is_a_picture_and_a_changed_picture_for_every_line(written):
+    names = [f"{number:06d}.png" for number in range(COUNT)]
+    assert sorted(path.name for path in (written / "images").glob("*.png")) == names
+    assert sorted(path.name for path in (written / "images" / "negatives").glob("*.png")) == names
+    assert sorted(path.name for path in written.iterdir()) == sorted(["images", *(f"{f}.jsonl" for f in FILES)])
+    for path in (written / "images").rglob("*.png"):
+        with Image.open(path) as picture:
+            assert (picture.mode, picture.size) == ("RGB", (64, 64))
+
+
+def test_captions_are_true_of_their_own_picture_alone(written):
+    found = things_by_caption(written)
+    captions = rows(written, "captions")
+    assert [row["split"] for row in captions] == ["compositional"] * COUNT
+    assert len({row["captions"][0] for row in captions}) == COUNT
+    for row in captions:
+        (caption,) = row["captions"]
+        for name, scene in found.items():
+            assert sentences.is_true(caption, scene.objects) == (name == row["image"])
+        with Image.open(written / "images" / row["image"]) as picture:
+            assert picture.tobytes() == found[row["image"]].image.tobytes()
+
+
+def test_hard_negatives_are_false_and_say_where(written):
+    found = things_by_caption(written)
+    lines = rows(written, "hard_negatives")
+    assert [line["image"] for line in lines] == [row["image"] for row in rows(written, "captions")]
+    for line in lines:
+        assert set(line) == {"image", "caption", "negative_caption", "type", "diff"}
+        assert line["caption"] == found[line["image"]].caption
+        assert not sentences.is_true(line["negative_caption"], found[line["image"]].objects)
+        assert line["type"] in scenes.EDIT_KINDS
+        before, after = line["caption"].split(), line["negative_caption"].split()
+        for place in line["diff"]:
+            (first, last), (neg_first, neg_last) = place["pos_words"], place["neg_words"]
+            assert before[first:last] != after[neg_first:neg_last]
+            assert last - first == neg_last - neg_first == 1
+
+
+def test_grounding_has_a_line_for_every_phrase(written):
+    found = things_by_caption(written)
+    lines = rows(written, "grounding")
+    expected = [
+        {"image": row["image"], "phrase": phrase.text, "boxes": [list(phrase.box)]}
+        for row in rows(written, "captions")
+        for phrase in found[row["image"]].phrases
+    ]
+    assert lines == expected
+
+
+def test_image_pairs_name_two_pictures_and_two_captions(written):
+    for line in rows(written, "image_pairs"):
+        assert set(line) == {"image", "negative_image", "caption", "negative_caption", "type"}
+        assert line["caption"] != line["negative_caption"]
+        one, other = (written / "images" / line[name] for name in ("image", "negative_image"))
+        with Image.open(one) as first, Image.open(other) as second:
+            assert first.tobytes() != second.tobytes()
+
+
+def test_the_same_arguments_write_the_same_files_and_tell_their_progress(written, tmp_path):
+    told = []
+    scenes.write(
+        tmp_path / "deep" / "again",
+        count=COUNT,
+        seed=3,
+        split="compositional",
+        size_px=64,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert content(tmp_path / "deep" / "again") == content(written)
+    assert told == [(number + 1, COUNT) for number in range(COUNT)]
+
+
+def test_fewer_scenes_are_the_first_of_more(written, tmp_path):
+    scenes.write(tmp_path / "fewer", count=5, seed=3, split="compositional", size_px=64)
+    for name in ("captions", "hard_negatives", "image_pairs"):
+        assert rows(tmp_path / "fewer", name) == rows(written, name)[:5]
+
+
+def test_an_empty_folder_is_filled_and_a_full_one_is_left_alone(tmp_path):
+    (tmp_path / "out").mkdir()
+    scenes.write(tmp_path / "out", count=1, seed=0)
+    before = content(tmp_path / "out")
+    with pytest.raises(UsageError, match="not an empty folder"):
+        scenes.write(tmp_path / "out", count=1, seed=1)
+    assert content(tmp_path / "out") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"count": 0, "seed": 0}, "0 scenes cannot be written"),
+        ({"count": 1, "seed": -4}, "seed is -4"),
+        ({"count": 1, "seed": 0, "split": "dev"}, "no split 'dev'"),
+        ({"count": 1, "seed": 0, "size_px": 5000}, "5000 px"),
+    ],
+)
+def test_nothing_is_written_when_an_argument_cannot_be_meant(tmp_path, arguments, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        scenes.write(tmp_path / "out", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scenes.write(tmp_path / "out", count=3, seed=0, progress=stop)
+    assert list(tmp_path.iterdir()) == []
