@@ -148,3 +148,10 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         scenes.write(tmp_path / "out", count=3, seed=0, progress=stop)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_more_scenes_than_have_captions_of_their_own_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("scenes.files._MOST_REFUSED", 0)  # one caption true of two pictures is one too many
+    with pytest.raises(UsageError, match="ask for fewer than 3000"):
+        scenes.write(tmp_path / "out", count=3000, seed=0, size_px=32)
+    assert list(tmp_path.iterdir()) == []
