@@ -32,7 +32,18 @@ from runtime.errors import GalleryError
 FILE = "items.sqlite"
 SCHEMA_VERSION = 1
 
-_SCHEMA = """
+_ATTRIBUTES = """
+CREATE TABLE attributes (
+    field TEXT NOT NULL,
+    kind INTEGER NOT NULL,
+    value,
+    row INTEGER NOT NULL,
+    PRIMARY KEY (field, kind, value, row)
+) WITHOUT ROWID
+"""
+
+_SCHEMA = f"""
+{_ATTRIBUTES};
 CREATE TABLE gallery (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE items (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -46,13 +57,6 @@ CREATE TABLE items (
 CREATE TABLE image_vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE text_vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE pictures (row INTEGER PRIMARY KEY, jpeg BLOB NOT NULL);
-CREATE TABLE attributes (
-    field TEXT NOT NULL,
-    kind INTEGER NOT NULL,
-    value,
-    row INTEGER NOT NULL,
-    PRIMARY KEY (field, kind, value, row)
-) WITHOUT ROWID;
 CREATE TABLE changes (version INTEGER NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (version, row)) WITHOUT ROWID;
 CREATE TABLE snapshots (id TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
 """
@@ -106,6 +110,13 @@ class ItemStore:
             GalleryError: `gallery_damaged`, `gallery_too_new`, `gallery_read_only`, …
         """
         self.database = Database(folder / FILE, read_only=read_only)
+        try:
+            self._open(folder, create)
+        except BaseException:
+            self.database.close()
+            raise
+
+    def _open(self, folder: Path, create: Identity | None) -> None:
         if create is not None:
             self._create(create)
         with self.database.reading() as connection:
@@ -151,6 +162,15 @@ class ItemStore:
                 change.version -= 1
         self.version = change.version
         return change
+
+    def rebuild_attributes(self) -> None:
+        """Make anew what filters read, and the indices, from the items themselves."""
+        with self.database.writing() as connection:
+            connection.execute("DROP TABLE attributes")
+            connection.execute(_ATTRIBUTES)
+            for row, metadata in connection.execute("SELECT row, metadata FROM items ORDER BY row"):
+                _put_attributes(connection, row, orjson.loads(metadata))
+            connection.execute("REINDEX")
 
     # Reading
 
@@ -361,9 +381,13 @@ def _put_parts(connection: Connection, row: int, item: NewItem, *, is_new: bool)
             connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (row, blob))
         elif not is_new:
             connection.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
+    _put_attributes(connection, row, item.metadata)
+
+
+def _put_attributes(connection: Connection, row: int, metadata: Metadata) -> None:
     connection.executemany(
         "INSERT OR IGNORE INTO attributes VALUES (?, ?, ?, ?)",
-        [(*attribute(leaf), row) for leaf in leaves(item.metadata)],
+        [(*attribute(leaf), row) for leaf in leaves(metadata)],
     )
 
 

@@ -196,10 +196,13 @@ class LocalGallery:
     def verify(self) -> list[str]:
         """Compare everything with everything; return what is wrong, in words. Writes wait meanwhile."""
         self._refuse_closed()
-        with self._write_mutex, self._follow_mutex, self._store.state() as state:
-            if self.read_only:
-                self._bring_up_to(state)
-            return find_problems(self.folder, self._store, state, self._memory)
+        try:
+            with self._write_mutex, self._follow_mutex, self._store.state() as state:
+                if self.read_only:
+                    self._bring_up_to(state)
+                return find_problems(self.folder, self._store, state, self._memory)
+        except GalleryError as error:
+            return [str(error)]
 
     def snapshot(self) -> None:
         """Write a snapshot of the vectors and shorten the log of changes. Searches go on meanwhile."""
@@ -208,9 +211,10 @@ class LocalGallery:
             self._write_snapshot()
 
     def rebuild(self) -> None:
-        """Make everything that is derived anew from the SQLite file: what is in memory and the snapshot."""
+        """Make everything anew that follows from the items: what filters and searches see, and the snapshot."""
         self._refuse_writing()
         with self._write_mutex:
+            self._store.rebuild_attributes()
             self._memory = self._read_everything()
             self._write_snapshot()
 
@@ -334,10 +338,12 @@ class LocalGallery:
             raise GalleryError(f"the gallery {self.folder} is closed.", code="gallery_closed")
 
     def _let_go(self) -> None:
-        if hasattr(self, "_store"):
-            self._store.close()
-        if self._folder_lock is not None:
-            self._folder_lock.release()
+        try:
+            if hasattr(self, "_store"):
+                self._store.close()
+        finally:
+            if self._folder_lock is not None:
+                self._folder_lock.release()
 
 
 @functools.cache
