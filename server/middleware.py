@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("server.requests")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
 _UNCOUNTED = ("/health/", "/metrics", "/info", "/openapi.json", "/web/")
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -129,10 +130,11 @@ class RequestMiddleware:
 
     def _note(self, scope: Scope, status: int, timings: Timings) -> None:
         route = getattr(scope.get("route"), "path", "unknown")
+        method = scope["method"] if scope["method"] in _METHODS else "other"  # anyone may send any word
         code = scope["state"]["error_code"]
         fields = {
             "event": "request",
-            "method": scope["method"],
+            "method": method,
             "route": route,
             "status": status,
             "ms": timings.milliseconds(),
@@ -142,7 +144,7 @@ class RequestMiddleware:
         quiet = route in ("/health/live", "/health/ready", "/metrics") and status < 400
         _log.log(logging.DEBUG if quiet else logging.INFO, "request", extra={"fields": fields})
         self._service.metrics.observe(
-            method=scope["method"],
+            method=method,
             route=route,
             status=status,
             seconds=timings.total_s,

@@ -1,0 +1,206 @@
+import struct
+from base64 import b64decode, b64encode
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from runtime.engines.fake import fake_encoder
+from runtime.preprocess.image import ImageTransform
+from tests.unit.server.conftest import fill, serving, settings_for
+from tests.unit.server.drawing import PALETTE, file_of, jpeg, square
+
+
+async def post(client: httpx.AsyncClient, path: str, **body: object) -> dict:
+    answer = await client.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def two_squares() -> bytes:
+    """400 x 200: red at the top left, blue at the bottom right."""
+    image = square("red", size=(400, 200), box=(0, 0, 99, 99))
+    image.paste(PALETTE["blue"], (300, 100, 400, 200))
+    return file_of(image, "PNG")
+
+
+async def test_ground_finds_each_phrase_in_pixels_as_sent(client: httpx.AsyncClient) -> None:
+    image = {"base64": b64encode(two_squares()).decode()}
+    answer = await post(client, "/ground", image=image, phrases=["red", "blue"])
+    assert answer["image_size"] == [400, 200]
+    red, blue = (grounding["boxes"][0]["box"] for grounding in answer["groundings"])
+    assert red[2] < 200 < blue[0]
+    assert red[3] <= 130
+    assert blue[1] >= 70
+    assert all(0 <= x <= 400 and 0 <= y <= 200 for box in (red, blue) for x, y in (box[:2], box[2:]))
+    assert [(g["start"], g["end"]) for g in answer["groundings"]] == [(0, 3), (0, 4)]
+    assert all(len(grounding["boxes"]) == 1 for grounding in answer["groundings"])
+    assert all("heatmap" not in grounding for grounding in answer["groundings"])
+
+
+async def test_ground_takes_the_phrases_of_a_text(client: httpx.AsyncClient) -> None:
+    text = "A red square, and a blue circle."
+    answer = await post(client, "/ground", image={"item": "red"}, text=text)
+    assert [g["phrase"] for g in answer["groundings"]] == ["red square", "blue circle"]
+    assert all(text[g["start"] : g["end"]] == g["phrase"] for g in answer["groundings"])
+    nothing = await post(client, "/ground", image={"item": "red"}, text="and of the")
+    assert nothing["groundings"] == []
+
+
+async def test_ground_draws_heat_as_numbers_and_as_a_picture(client: httpx.AsyncClient) -> None:
+    image = {"base64": b64encode(two_squares()).decode()}
+    grid = (await post(client, "/ground", image=image, phrases=["blue"], heatmap="grid"))["groundings"][0]["heatmap"]
+    png = (await post(client, "/ground", image=image, phrases=["blue"], heatmap="png"))["groundings"][0]["heatmap"]
+    heat = np.asarray(grid)
+    assert heat.shape == (4, 4)
+    assert heat.argmax() // 4 >= 2
+    assert heat.argmax() % 4 == 3
+    drawn = Image.open(BytesIO(b64decode(png)))
+    assert drawn.mode == "L"
+    assert np.allclose(np.asarray(drawn) / 255, heat, atol=0.01)
+
+
+async def test_ground_gives_as_many_boxes_as_asked(client: httpx.AsyncClient) -> None:
+    image = square("red", size=(400, 400), box=(0, 0, 99, 99))
+    image.paste(PALETTE["red"], (300, 300, 400, 400))
+    reference = {"base64": b64encode(file_of(image, "PNG")).decode()}
+    boxes = (await post(client, "/ground", image=reference, phrases=["red"], top_k=5))["groundings"][0]["boxes"]
+    assert len(boxes) == 2
+
+
+async def test_boxes_of_a_bundle_that_crops_lie_in_the_whole_picture(tmp_path: Path) -> None:
+    encoder = fake_encoder()
+    image_input = encoder.manifest.image.model_copy(update={"resize": "crop"})
+    encoder.manifest = encoder.manifest.model_copy(update={"image": image_input})
+    encoder._image_transform = ImageTransform(size_px=32, resize="crop")
+    picture = square("red", size=(400, 200), box=(100, 0, 199, 99))  # the top left of what is seen
+    async with serving(settings_for(tmp_path), encoder) as client:
+        answer = await post(
+            client,
+            "/ground",
+            image={"base64": b64encode(file_of(picture, "PNG")).decode()},
+            phrases=["red"],
+            heatmap="grid",
+        )
+    box = answer["groundings"][0]["boxes"][0]["box"]
+    assert box[0] == pytest.approx(100, abs=1)
+    assert 180 <= box[2] <= 240
+    heat = np.asarray(answer["groundings"][0]["heatmap"])
+    assert heat.shape == (4, 8)
+    assert heat[:, :2].max() == heat[:, 6:].max() == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"phrases": ["red"], "text": "red"},
+        {},
+        {"phrases": []},
+        {"phrases": ["red"], "top_k": 0},
+        {"text": "a", "heatmap": "jpg"},
+    ],
+)
+async def test_ground_refuses_what_cannot_be_meant(client: httpx.AsyncClient, body: dict) -> None:
+    answer = await client.post("/ground", json={"image": {"item": "red"}} | body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+
+
+@pytest.mark.parametrize("path", ["/ground", "/proofread"])
+async def test_a_picture_is_needed(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.post(path, json={"text": "red"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "image"
+
+
+async def test_proofread_colours_the_wrong_word(client: httpx.AsyncClient) -> None:
+    text = "A Blue square, with a red circle"
+    answer = await post(client, "/proofread", image={"item": "red"}, text=text)
+    assert all(text[word["start"] : word["end"]] == word["word"] for word in answer["words"])
+    assert [word["word"] for word in answer["words"]] == ["A", "Blue", "square", "with", "a", "red", "circle"]
+    wrong = {word["word"]: word for word in answer["words"]}["Blue"]
+    assert wrong["is_error"] is True
+    assert wrong["error_probability"] > 0.5
+    assert wrong["suggestions"][0]["word"] == "red"
+    assert len(wrong["suggestions"]) == 3
+    assert answer["corrected_text"] == "A Red square, with a red circle"
+    assert answer["match"] < 0.5
+
+
+async def test_proofread_leaves_a_true_caption_alone(client: httpx.AsyncClient) -> None:
+    answer = await post(client, "/proofread", image={"item": "red"}, text="a red square")
+    assert not any(word["is_error"] for word in answer["words"])
+    assert answer["corrected_text"] == "a red square"
+    assert answer["match"] > 0.9
+
+
+async def test_proofread_obeys_its_dials(client: httpx.AsyncClient) -> None:
+    text = "a blue square"
+    none = await post(client, "/proofread", image={"item": "red"}, text=text, suggestions=0)
+    assert all(word["suggestions"] == [] for word in none["words"])
+    lenient = await post(client, "/proofread", image={"item": "red"}, text=text, threshold=1.0)
+    assert not any(word["is_error"] for word in lenient["words"])
+    sent = await client.post(
+        "/proofread",
+        files={
+            "request": (None, '{"text": "a blue square"}', "application/json"),
+            "image": ("a.jpg", jpeg("red"), "image/jpeg"),
+        },
+    )
+    assert sent.json()["words"][1]["is_error"] is True
+
+
+async def test_embed_gives_unit_vectors_in_order(client: httpx.AsyncClient) -> None:
+    inputs = [{"text": "red"}, {"image": {"item": "blue"}}, {"text": "blue"}]
+    answer = await post(client, "/embed", inputs=inputs)
+    vectors = np.asarray(answer["embeddings"])
+    assert vectors.shape == (3, answer["dim"])
+    assert answer["space"] == fake_encoder().space
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert vectors[1] @ vectors[2] > vectors[1] @ vectors[0]
+    alone = await post(client, "/embed", inputs=[{"text": "blue"}])
+    assert np.allclose(alone["embeddings"][0], vectors[2], atol=1e-6)
+
+
+@pytest.mark.parametrize("entry", [{}, {"text": "a", "image": {"item": "red"}}, "red", {"text": None}])
+async def test_embed_wants_one_thing_per_input(client: httpx.AsyncClient, entry: object) -> None:
+    answer = await client.post("/embed", json={"inputs": [entry]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+
+
+async def test_openai_shape(client: httpx.AsyncClient) -> None:
+    uri = "data:image/jpeg;base64," + b64encode(jpeg("red")).decode()
+    plain = await post(client, "/v1/embeddings", input=["red", uri], model="anything")
+    assert plain["object"] == "list"
+    assert [entry["index"] for entry in plain["data"]] == [0, 1]
+    assert plain["data"][0]["object"] == "embedding"
+    assert plain["usage"]["prompt_tokens"] == plain["usage"]["total_tokens"] > 0
+    packed = await post(client, "/v1/embeddings", input="red", encoding_format="base64")
+    raw = b64decode(packed["data"][0]["embedding"])
+    assert np.allclose(struct.unpack(f"<{len(raw) // 4}f", raw), plain["data"][0]["embedding"], atol=1e-6)
+    wrong = await client.post("/v1/embeddings", json={"input": "red", "dimensions": 3})
+    assert wrong.json()["errors"][0]["field"] == "dimensions"
+    own = len(plain["data"][0]["embedding"])
+    assert (await client.post("/v1/embeddings", json={"input": "red", "dimensions": own})).status_code == 200
+
+
+async def test_a_bundle_without_patches_cannot_ground(tmp_path: Path) -> None:
+    encoder = fake_encoder(fusion=False)
+    images = encoder.engines["image_encoder"]
+
+    class WithoutPatches:
+        provider = "fake"
+
+        def run(self, inputs):
+            return {name: array for name, array in images.run(inputs).items() if name != "patch_embeddings"}
+
+    encoder.engines["image_encoder"] = WithoutPatches()
+    async with serving(settings_for(tmp_path), encoder) as client:
+        await fill(client, ("red",))
+        answer = await client.post("/ground", json={"image": {"item": "red"}, "phrases": ["red"]})
+        assert (answer.status_code, answer.json()["code"]) == (501, "graph_missing")
+        explained = await post(client, "/search", text="red", explain=True)
+        assert explained["hits"][0]["regions"] == []
+        assert explained["hits"][0]["words"]
