@@ -109,7 +109,8 @@ def fit_logistic(scores: Floats, is_true: NDArray[np.bool_]) -> Logistic | None:
     """The logistic curve of greatest likelihood, very slightly drawn towards flat so that it always exists.
 
     Returns:
-        None when there are too few examples of either kind.
+        None when there are too few examples of either kind, or when greater scores are not more often true: then the
+        score says nothing, and turning it round would be a guess.
     """
     if min(is_true.sum(), (~is_true).sum()) < _LEAST_EACH:
         return None
@@ -127,6 +128,8 @@ def fit_logistic(scores: Floats, is_true: NDArray[np.bool_]) -> Logistic | None:
         if np.abs(step).max() < 1e-9:
             break
     scale = float(weights[0]) / spread
+    if scale <= 0:
+        return None
     return Logistic(scale=scale, bias=float(weights[1]) - scale * centre)
 
 

@@ -64,10 +64,13 @@ class PairBatch:
 
     def to(self, device: torch.device) -> "PairBatch":
         """The batch with every tensor on the device."""
+        pixels = self.pixels.to(device, non_blocking=True)
+        if pixels.ndim == 4:
+            pixels = pixels.contiguous(memory_format=torch.channels_last)  # convolutions run faster so
         edits = None if self.edits is None else self.edits.to(device)
         return dataclasses.replace(
             self,
-            pixels=self.pixels.to(device, non_blocking=True),
+            pixels=pixels,
             ids=self.ids.to(device, non_blocking=True),
             mask=self.mask.to(device, non_blocking=True),
             caption_keys=self.caption_keys.to(device, non_blocking=True),

@@ -17,20 +17,24 @@ def tiny() -> TrainConfig:
     return TrainConfig(
         recipe="training.recipes.baseline:tiny",
         model=ModelConfig(
-            image=ConvPatchConfig(size_px=96),
+            image=ConvPatchConfig(depth=2),
             text=TextEncoderConfig(),
             fusion=FusionConfig(),
+            initial_temperature=0.1,
         ),
-        data=ScenePairsConfig(size_px=96),
+        data=ScenePairsConfig(),
         objectives=(
             WeightedObjective(name="itc", objective=ItcConfig()),
-            WeightedObjective(name="itm", objective=ItmConfig(max_pairs=32), start_step=500, warmup_steps=500),
-            WeightedObjective(name="mlm", objective=MlmConfig(max_pairs=32), start_step=500, warmup_steps=500),
+            # masked words name each thing in the picture: they teach the image encoder shapes from the first step on
+            WeightedObjective(name="mlm", objective=MlmConfig(max_pairs=64), weight=0.5),
+            # hard partners only mean something once the contrast has begun to sort
+            WeightedObjective(name="itm", objective=ItmConfig(max_pairs=32), weight=0.5, start_step=1000),
         ),
-        optimizer=OptimizerConfig(),
+        optimizer=OptimizerConfig(learning_rate=1.5e-3),
         batch_size=128,
         num_steps=4000,
         precision="bf16",
         ema_decay=0.999,
         validate_every=250,
+        checkpoint_every=250,
     )
