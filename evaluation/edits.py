@@ -6,7 +6,8 @@ characters: everything here is a span `text[start:end]`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+
+import numpy as np
 
 from runtime.preprocess.text import words
 
@@ -54,14 +55,51 @@ def wrong_words(caption: str, negative_caption: str, edits: Sequence[Edit]) -> W
     for edit in edits:
         before = [span for span in right[slice(*edit.pos_words)] if _bare(caption, span)]
         after = [span for span in wrong[slice(*edit.neg_words)] if _bare(negative_caption, span)]
-        matcher = SequenceMatcher(
-            None, [_bare(caption, s) for s in before], [_bare(negative_caption, s) for s in after], autojunk=False
-        )
-        for tag, a, b, c, d in matcher.get_opcodes():
-            if tag != "equal":
-                changed.append((before[a:b], after[c:d]))
+        bare_before, bare_after = [_bare(caption, s) for s in before], [_bare(negative_caption, s) for s in after]
+        for found in _changes(bare_before, bare_after):
+            changed.append((before[slice(*found.pos_words)], after[slice(*found.neg_words)]))
     spans = tuple(span for _, after in changed for span in after)
     return WrongWords(spans=spans, correction=_correction(caption, negative_caption, changed))
+
+
+def diff(caption: str, negative_caption: str) -> list[Edit]:
+    """Find what was changed, where a dataset does not say: the edits between two captions, word by word.
+
+    Casing and punctuation are passed over.
+    """
+    right, wrong = ([_letters(word) for word in text.split()] for text in (caption, negative_caption))
+    return _changes(right, wrong)
+
+
+def _changes(right: Sequence[str], wrong: Sequence[str]) -> list[Edit]:
+    """The fewest changes from one list of words to another, those that touch taken together.
+
+    A replaced word counts as one change, so that two words that changed places are found as two replacements.
+    """
+    fewest = np.zeros((len(right) + 1, len(wrong) + 1), np.int64)  # changes between the words from there on
+    fewest[:, -1] = np.arange(len(right), -1, -1)
+    fewest[-1, :] = np.arange(len(wrong), -1, -1)
+    for i in reversed(range(len(right))):
+        for j in reversed(range(len(wrong))):
+            kept = fewest[i + 1, j + 1] + (right[i] != wrong[j])
+            fewest[i, j] = min(kept, fewest[i + 1, j] + 1, fewest[i, j + 1] + 1)
+    changes: list[Edit] = []
+    i = j = start_i = start_j = 0
+    while i < len(right) or j < len(wrong):
+        inside = i < len(right) and j < len(wrong)
+        if inside and right[i] == wrong[j] and fewest[i, j] == fewest[i + 1, j + 1]:
+            if (start_i, start_j) != (i, j):
+                changes.append(Edit(pos_words=(start_i, i), neg_words=(start_j, j)))
+            i, j = start_i, start_j = i + 1, j + 1
+        elif inside and fewest[i, j] == fewest[i + 1, j + 1] + 1:
+            i, j = i + 1, j + 1
+        elif i < len(right) and fewest[i, j] == fewest[i + 1, j] + 1:
+            i += 1
+        else:
+            j += 1
+    if (start_i, start_j) != (i, j):
+        changes.append(Edit(pos_words=(start_i, i), neg_words=(start_j, j)))
+    return changes
 
 
 def _correction(
@@ -89,8 +127,12 @@ def _split_spans(text: str) -> list[Span]:
 
 
 def _bare(text: str, span: Span) -> str:
+    return _letters(text[slice(*span)])
+
+
+def _letters(word: str) -> str:
     """The letters and digits of a word, without casing; empty for lone punctuation."""
-    return "".join(character for character in text[slice(*span)].casefold() if character.isalnum())
+    return "".join(character for character in word.casefold() if character.isalnum())
 
 
 def overlaps(first: Span, second: Span) -> bool:

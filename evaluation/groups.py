@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import grounding, hard_negatives, image_pairs, judgements, proofreading, retrieval
+from evaluation import grounding, hard_negatives, image_pairs, judgements, proofreading, retrieval, statements
 from evaluation.edits import WrongWords
 from evaluation.grounding import GroundedRow
 from evaluation.hard_negatives import PairScores
 from evaluation.image_pairs import BlindScores, QuadScores
 from evaluation.proofreading import JudgedRow
 from evaluation.questions import other_caption
-from evaluation.readers import GroundingRow, HardNegativeRow, ImagePairRow, JudgementRow
+from evaluation.readers import GroundingRow, HardNegativeRow, ImagePairRow, JudgementRow, StatementRow
 from evaluation.sweep import Answers, Progress, Score, embed_texts
 from runtime.encoder import Encoder
 from runtime.errors import DataError
@@ -152,3 +152,19 @@ def judgements_group(rows: Sequence[JudgementRow], answers: Answers) -> dict[str
     _refuse_nothing("judgements", len(kept))
     scores = [answers.scores[row.image, row.caption] for row in kept]
     return judgements.summarise(judge=_judges(scores), dual=_duals(scores), grades=[row.scores for row in kept])
+
+
+def statements_group(encoder: Encoder, rows: Sequence[StatementRow], answers: Answers) -> dict[str, Any]:
+    """Compare the calibrated probabilities with the labels."""
+    kept = [row for row in rows if row.image in answers.embeddings]
+    _refuse_nothing("statements", len(kept))
+    logistic = encoder.manifest.calibration.match
+    own = _judges([answers.scores[row.image, row.caption] for row in kept])
+    blind = _judges([answers.blind_scores.get((row.image, row.caption)) for row in kept])
+    return statements.summarise(
+        scores=own,
+        blind=blind,
+        called_true=np.array([logistic.probability(score) >= 0.5 for score in own], bool),
+        labels=np.array([row.label for row in kept], bool),
+        relations=[row.relation for row in kept],
+    )

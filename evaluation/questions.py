@@ -1,22 +1,10 @@
 """What an evaluation asks of each picture: from rows to questions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from evaluation.edits import WrongWords
-from evaluation.readers import GroundingRow, HardNegativeRow, ImagePairRow, JudgementRow, RetrievalRow
+from evaluation.readers import ImagePairRow, Rows
 from evaluation.sweep import Questions
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """What is evaluated, already read; a group without rows is left out of the result."""
-
-    retrieval: Sequence[RetrievalRow] = ()
-    hard_negatives: Sequence[HardNegativeRow] = ()
-    grounding: Sequence[GroundingRow] = ()
-    image_pairs: Sequence[ImagePairRow] = ()
-    judgements: Sequence[JudgementRow] = ()
 
 
 def questions_of(rows: Rows, captions: dict[str, list[str]], truths: Sequence[WrongWords]) -> dict[str, Questions]:
@@ -51,6 +39,10 @@ def questions_of(rows: Rows, captions: dict[str, list[str]], truths: Sequence[Wr
         for name in (pair.image, pair.negative_image):
             texts = (pair.caption, pair.negative_caption, *(() if other is None else (other,)))
             of(name).scored.update(dict.fromkeys(texts))
+    for statement in rows.statements:
+        question = of(statement.image)
+        question.scored[statement.caption] = None
+        question.scored_blind[statement.caption] = None
     for judgement in rows.judgements:
         of(judgement.image).scored[judgement.caption] = None
     return questions

@@ -4,10 +4,11 @@ Fields that are not named here are ignored: datasets carry ids, licences and siz
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from evaluation.edits import Edit, WordRange
 from evaluation.grounding import Box
@@ -35,7 +36,7 @@ TrueBox = Annotated[Box, AfterValidator(_is_box)]
 
 
 class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
 class RetrievalRow(_Row):
@@ -103,6 +104,35 @@ class JudgementRow(_Row):
     scores: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=1)]
 
 
+class StatementRow(_Row):
+    """A sentence about a picture and whether it is true of it."""
+
+    image: Text
+    caption: Annotated[Text, Field(validation_alias=AliasChoices("caption", "sentence"))]
+    label: bool
+    relation: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What is evaluated, already read; a group without rows is left out of the result."""
+
+    retrieval: Sequence[RetrievalRow] = ()
+    hard_negatives: Sequence[HardNegativeRow] = ()
+    grounding: Sequence[GroundingRow] = ()
+    image_pairs: Sequence[ImagePairRow] = ()
+    judgements: Sequence[JudgementRow] = ()
+    statements: Sequence[StatementRow] = ()
+
+    def is_empty(self) -> bool:
+        """Say whether no group has a row."""
+        return not any(getattr(self, field.name) for field in fields(self))
+
+    def first(self, limit: int | None) -> "Rows":
+        """Keep at most so many rows of each group, the first ones; all of them when the limit is None."""
+        return Rows(**{field.name: getattr(self, field.name)[:limit] for field in fields(self)})
+
+
 Row = TypeVar("Row", bound=_Row)
 
 
@@ -126,13 +156,14 @@ def read_rows(path: Path | str, kind: type[Row]) -> list[Row]:
             try:
                 rows.append(kind.model_validate_json(line))
             except ValidationError as error:
-                raise DataError(f"{path}, line {number}: {_first_fault(error)}.") from error
+                raise DataError(f"{path}, line {number}: {first_fault(error)}.") from error
     if not rows:
         raise DataError(f"{path} holds no rows.")
     return rows
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
+    """Say where the first fault of a row is and what it is."""
     fault = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ").rstrip(".")

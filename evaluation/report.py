@@ -14,6 +14,7 @@ _GROUPS = (
     "grounding",
     "image_pairs",
     "judgements",
+    "statements",
 )
 
 _LABELS = {
@@ -49,6 +50,10 @@ _CONTROLS = {
     "pointing": "centre_pointing",
 }
 """Which number of the same group says how far one comes without looking, or without looking closely."""
+
+_GROUP_LABELS = {("statements", "accuracy"): "accuracy", ("statements", "auroc"): "AUROC of true and false"}
+
+_GROUP_CONTROLS = {("statements", "accuracy"): "majority"}
 
 _CHANCE = {
     ("hard_negatives", "accuracy"): 1 / 2,
@@ -100,10 +105,11 @@ def _retrieval(group: Mapping[str, Any]) -> list[str]:
 def _group(name: str, group: Mapping[str, Any]) -> list[str]:
     controls = set(_CONTROLS.values())
     numbers = [key for key in _LABELS if key in group and key not in controls]
-    has_reference = any(key in _CONTROLS or (name, key) in _CHANCE for key in numbers)
+    has_reference = any(_reference(name, key, group) for key in numbers)
+    labels = {key: _GROUP_LABELS.get((name, key), _LABELS[key]) for key in numbers}
     head = ["", "value (95 %)", *(["control"] if has_reference else [])]
     rows = [
-        [_LABELS[key], _with_interval(key, group), *([_reference(name, key, group)] if has_reference else [])]
+        [labels[key], _with_interval(key, group), *([_reference(name, key, group)] if has_reference else [])]
         for key in numbers
     ]
     lines = [f"### {_title(name)} ({_counts(group)})", "", *table(head, rows), ""]
@@ -118,8 +124,9 @@ def _counts(group: Mapping[str, Any]) -> str:
 
 
 def _reference(name: str, key: str, group: Mapping[str, Any]) -> str:
-    if key in _CONTROLS:
-        return _number(key, group[_CONTROLS[key]])
+    control = _GROUP_CONTROLS.get((name, key), _CONTROLS.get(key))
+    if control is not None:
+        return _number(key, group[control])
     chance = _CHANCE.get((name, key))
     return "" if chance is None else f"{_number(key, chance)} (chance)"
 

@@ -17,14 +17,17 @@ from evaluation.groups import (
     judgements_group,
     proofreading_group,
     retrieval_group,
+    statements_group,
 )
-from evaluation.questions import Rows, questions_of
+from evaluation.questions import questions_of
 from evaluation.readers import (
     GroundingRow,
     HardNegativeRow,
     ImagePairRow,
     JudgementRow,
     RetrievalRow,
+    Rows,
+    StatementRow,
     of_split,
     read_rows,
 )
@@ -44,6 +47,7 @@ def evaluate(
     grounding: Path | str | None = None,
     image_pairs: Path | str | None = None,
     judgements: Path | str | None = None,
+    statements: Path | str | None = None,
     split: str | None = None,
     limit: int | None = None,
     progress: Progress | None = None,
@@ -58,6 +62,7 @@ def evaluate(
         grounding: phrases with their boxes.
         image_pairs: pictures that differ in one thing.
         judgements: captions that people have judged.
+        statements: sentences that are true or false of their picture: `{"image", "caption", "label"}`.
         split: keep only the retrieval rows of this split.
         limit: at most so many rows of each file, the first ones.
         progress: called with (done, total) as pictures and captions are encoded.
@@ -74,18 +79,19 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"the limit must be at least 1, not {limit}.")
-    if not any((retrieval, hard_negatives, grounding, image_pairs, judgements)):
+    if not any((retrieval, hard_negatives, grounding, image_pairs, judgements, statements)):
         raise UsageError(
-            "there is nothing to evaluate; give at least one of retrieval, hard negatives, grounding, image pairs or "
-            "judgements."
+            "there is nothing to evaluate; give at least one of retrieval, hard negatives, grounding, image pairs, "
+            "judgements or statements."
         )
     rows = Rows(
-        retrieval=of_split(read_rows(retrieval, RetrievalRow), split, path=retrieval)[:limit] if retrieval else (),
-        hard_negatives=read_rows(hard_negatives, HardNegativeRow)[:limit] if hard_negatives else (),
-        grounding=read_rows(grounding, GroundingRow)[:limit] if grounding else (),
-        image_pairs=read_rows(image_pairs, ImagePairRow)[:limit] if image_pairs else (),
-        judgements=read_rows(judgements, JudgementRow)[:limit] if judgements else (),
-    )
+        retrieval=of_split(read_rows(retrieval, RetrievalRow), split, path=retrieval) if retrieval else (),
+        hard_negatives=read_rows(hard_negatives, HardNegativeRow) if hard_negatives else (),
+        grounding=read_rows(grounding, GroundingRow) if grounding else (),
+        image_pairs=read_rows(image_pairs, ImagePairRow) if image_pairs else (),
+        judgements=read_rows(judgements, JudgementRow) if judgements else (),
+        statements=read_rows(statements, StatementRow) if statements else (),
+    ).first(limit)
     encoder = bundle if isinstance(bundle, Encoder) else Encoder.load(bundle)
     return evaluate_rows(encoder, rows, images=images, progress=progress)
 
@@ -131,6 +137,8 @@ def evaluate_rows(
         result["image_pairs"] = image_pairs_group(rows.image_pairs, answers)
     if rows.judgements:
         result["judgements"] = judgements_group(rows.judgements, answers)
+    if rows.statements:
+        result["statements"] = statements_group(encoder, rows.statements, answers)
     skipped = [{"image": name, "reason": reason} for name, reason in sorted(answers.skipped.items())]
     result["skipped"] = {"count": len(skipped), "pictures": skipped}
     if answers.unavailable:

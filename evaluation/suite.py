@@ -9,11 +9,13 @@
 
     [[run]]
     name = "SugarCrepe"
-    images = "coco/images"
-    hard_negatives = "sugarcrepe.jsonl"
+    images = "coco/val2017"
+    format = "sugarcrepe"              # a public dataset in its own layout; see `evaluation.public`
+    path = "sugar-crepe/data"
 
-Paths are relative to the suite file. A run takes the files that `vernier eval` takes: `retrieval`, `hard_negatives`,
-`grounding`, `image_pairs`, `judgements`, and `split` and `limit`. Unknown keys are refused.
+Paths are relative to the suite file. A run takes the files that `vernier eval` takes (`retrieval`, `hard_negatives`,
+`grounding`, `image_pairs`, `judgements`, `statements`), or `format` and `path`; and `split` and `limit`. Unknown keys
+are refused.
 """
 
 import difflib
@@ -23,10 +25,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from evaluation.run import evaluate
+from evaluation.public import FORMATS, read
+from evaluation.run import evaluate, evaluate_rows
 from evaluation.sweep import Progress
 from runtime.encoder import Encoder
 from runtime.errors import UsageError
+
+_FILES = ("retrieval", "hard_negatives", "grounding", "image_pairs", "judgements", "statements")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,8 @@ class SuiteRun:
 
     Attributes:
         name: what the run is called in the result; unique in the suite.
+        format: a public dataset's layout, of `evaluation.public.FORMATS`; then no other file is named.
+        path: the file or folder in that layout.
     """
 
     name: str
@@ -44,6 +51,9 @@ class SuiteRun:
     grounding: Path | None = None
     image_pairs: Path | None = None
     judgements: Path | None = None
+    statements: Path | None = None
+    format: str | None = None
+    path: Path | None = None
     split: str | None = None
     limit: int | None = None
 
@@ -93,9 +103,26 @@ def _run(given: Mapping[str, object], shared: Mapping[str, object], path: Path, 
             _check_kind(value, int, "a whole number", f"{where}: `{key}`")
             continue
         _check_kind(value, str, "a text", f"{where}: `{key}`")
-        if key not in ("name", "split"):
+        if key not in ("name", "split", "format"):
             values[key] = path.parent / Path(str(value)).expanduser()
+    _check_format(values, where)
     return SuiteRun(**values)
+
+
+def _check_format(given: Mapping[str, object], where: str) -> None:
+    if ("format" in given) != ("path" in given):
+        raise UsageError(f"{where}: `format` and `path` go together.")
+    files = [key for key in _FILES if key in given]
+    if "format" not in given:
+        if not files:
+            raise UsageError(f"{where} names nothing to evaluate; give at least one of {', '.join(_FILES)}.")
+        return
+    if given["format"] not in FORMATS:
+        close = difflib.get_close_matches(str(given["format"]), FORMATS, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(FORMATS)}."
+        raise UsageError(f"{where}: unknown format '{given['format']}'; {hint}")
+    if files:
+        raise UsageError(f"{where}: a run with a `format` takes no other file; leave `{files[0]}` out.")
 
 
 def _check_kind(value: object, kind: type, called: str, where: str) -> None:
@@ -123,20 +150,28 @@ def evaluate_suite(bundle: Path | str | Encoder, suite: Suite, *, progress: Prog
     encoder = bundle if isinstance(bundle, Encoder) else Encoder.load(bundle)
     runs: dict[str, Any] = {}
     for run in suite.runs:
-        runs[run.name] = evaluate(
-            encoder,
-            images=run.images,
-            retrieval=run.retrieval,
-            hard_negatives=run.hard_negatives,
-            grounding=run.grounding,
-            image_pairs=run.image_pairs,
-            judgements=run.judgements,
-            split=run.split,
-            limit=run.limit,
-            progress=progress,
-        )
+        runs[run.name] = _evaluate(encoder, run, progress)
     described = next(iter(runs.values()))["bundle"]
     return {"bundle": described, "runs": {name: _without_bundle(result) for name, result in runs.items()}}
+
+
+def _evaluate(encoder: Encoder, run: SuiteRun, progress: Progress | None) -> dict[str, Any]:
+    if run.format is not None and run.path is not None:
+        rows = read(run.format, run.path, split=run.split).first(run.limit)
+        return evaluate_rows(encoder, rows, images=run.images, progress=progress)
+    return evaluate(
+        encoder,
+        images=run.images,
+        retrieval=run.retrieval,
+        hard_negatives=run.hard_negatives,
+        grounding=run.grounding,
+        image_pairs=run.image_pairs,
+        judgements=run.judgements,
+        statements=run.statements,
+        split=run.split,
+        limit=run.limit,
+        progress=progress,
+    )
 
 
 def _without_bundle(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from evaluation.edits import Span
 from evaluation.grounding import Box, Point
+from evaluation.pictures import open_picture
 from evaluation.proofreading import JudgedWord
 from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures
 from runtime.errors import DataError, GraphMissingError, ImageError
 from runtime.ground import ground
-from runtime.preprocess.image import decode_image
 from runtime.preprocess.text import TextBatch, Word
 from runtime.proofread import proofread, suggest
 
@@ -158,11 +158,11 @@ def _take_turn(encoder: Encoder, images: Path, names: Sequence[str], answers: An
     read, pixels, sizes = [], [], []
     for name in names:
         try:
-            picture = decode_image((images / name).read_bytes())
+            picture = open_picture(images, name)
         except OSError as error:
             answers.skipped[name] = error.strerror or str(error)
             continue
-        except ImageError as error:
+        except (ImageError, ValueError) as error:  # a ValueError comes from a name that no file can have
             answers.skipped[name] = str(error)
             continue
         read.append(name)

@@ -1,4 +1,11 @@
-from evaluation.edits import Edit, overlaps, wrong_words
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.edits import Edit, diff, overlaps, wrong_words
+
+sentences = st.lists(st.sampled_from("abc"), max_size=7)
 
 
 def edited(caption, negative, *edits):
@@ -67,3 +74,35 @@ def test_lone_punctuation_is_never_wrong():
 def test_spans_overlap_when_they_share_a_character():
     assert overlaps((0, 3), (2, 5))
     assert not overlaps((0, 3), (3, 5))
+
+
+def fewest_changes(right, wrong):
+    """Levenshtein's distance by its definition."""
+    if not right or not wrong:
+        return len(right) + len(wrong)
+    return min(
+        fewest_changes(right[1:], wrong[1:]) + (right[0] != wrong[0]),
+        fewest_changes(right[1:], wrong) + 1,
+        fewest_changes(right, wrong[1:]) + 1,
+    )
+
+
+@given(sentences.filter(lambda s: len(s) < 6), sentences.filter(lambda s: len(s) < 6))
+def test_a_diff_leads_from_one_caption_to_the_other_in_the_fewest_changes(right, wrong):
+    changes = diff(" ".join(right), " ".join(wrong))
+    rebuilt, at = [], 0
+    for change in changes:
+        rebuilt += [*right[at : change.pos_words[0]], *wrong[slice(*change.neg_words)]]
+        at = change.pos_words[1]
+    assert rebuilt + right[at:] == wrong
+    lengths = [(c.pos_words[1] - c.pos_words[0], c.neg_words[1] - c.neg_words[0]) for c in changes]
+    assert sum(max(pair) for pair in lengths) == fewest_changes(right, wrong)
+    for first, second in itertools.pairwise(changes):
+        assert second.pos_words[0] > first.pos_words[1]
+
+
+def test_words_that_changed_places_are_two_replacements():
+    assert diff("a dog on a cat.", "A cat on a dog") == [
+        Edit(pos_words=(1, 2), neg_words=(1, 2)),
+        Edit(pos_words=(4, 5), neg_words=(4, 5)),
+    ]

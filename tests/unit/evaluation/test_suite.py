@@ -49,6 +49,17 @@ def test_a_suite_runs_each_of_its_evaluations(suite_file):
     assert "## run 2\n" in page
 
 
+def test_a_run_may_read_a_public_layout(suite_file):
+    captions = "".join(f"{c}.png#0\ta {c} square\n" for c in COLOURS)
+    (suite_file.parent / "Flickr8k.token.txt").write_text(captions)
+    suite_file.write_text(
+        '[[run]]\nimages = "images"\nformat = "flickr-tokens"\npath = "Flickr8k.token.txt"\nlimit = 4\n'
+    )
+    result = evaluate_suite(fake_encoder(), load(suite_file))
+    assert result["runs"]["run 1"]["retrieval"]["count"] == 4
+    assert result["runs"]["run 1"]["retrieval"]["text_to_image"]["r@1"] == 1
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -63,7 +74,13 @@ def test_a_suite_runs_each_of_its_evaluations(suite_file):
         ('[[run]]\nimages = "x"\nlimit = true', "`limit` must be a whole number, not True"),
         ('[[run]]\nimages = "x"\nsplit = 5', "`split` must be a text, not 5"),
         ('images = 5\n[[run]]\nretrieval = "x"', "`images` must be a text, not 5"),
-        ('[[run]]\nname = "a"\nimages = "x"\n[[run]]\nname = "a"\nimages = "x"', "several runs named 'a'"),
+        (2 * '[[run]]\nname = "a"\nimages = "x"\nretrieval = "y"\n', "several runs named 'a'"),
+        ('[[run]]\nimages = "x"', "names nothing to evaluate"),
+        ('[[run]]\nimages = "x"\nformat = "vsr"', "`format` and `path` go together"),
+        ('[[run]]\nimages = "x"\npath = "vsr"', "`format` and `path` go together"),
+        ('[[run]]\nimages = "x"\npath = "y"\nformat = "sugarcrep"', "did you mean 'sugarcrepe'?"),
+        ('[[run]]\nimages = "x"\npath = "y"\nformat = "zzz"', "known are coco-captions, "),
+        ('[[run]]\nimages = "x"\npath = "y"\nformat = "vsr"\ngrounding = "z"', "leave `grounding` out"),
     ],
 )
 def test_a_suite_that_cannot_be_meant_is_refused(content, message, tmp_path):
