@@ -170,15 +170,17 @@ def first_fault(error: ValidationError) -> str:
     return f"{place}: {message}" if place else message
 
 
-def of_split(rows: Sequence[RetrievalRow], split: str | None, *, path: Path | str) -> list[RetrievalRow]:
-    """Keep the rows of a split; all of them when it is None.
+def with_captions(rows: Sequence[RetrievalRow], *, split: str | None, path: Path | str) -> list[RetrievalRow]:
+    """Keep the rows of a split (all of them when it is None) that have a caption.
 
     Raises:
-        DataError: no row is of that split; the message lists the splits there are.
+        DataError: nothing is left; the message lists the splits there are.
     """
     kept = [row for row in rows if split is None or row.split == split]
     if not kept:
         there = sorted({row.split for row in rows if row.split is not None})
         known = f"it has {', '.join(there)}" if there else "its rows name no split"
         raise DataError(f"{path} has no row of split '{split}'; {known}.")
-    return kept
+    if not any(row.captions for row in kept):
+        raise DataError(f"no row of {path} has a caption.")
+    return [row for row in kept if row.captions]

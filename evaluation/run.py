@@ -28,8 +28,8 @@ from evaluation.readers import (
     RetrievalRow,
     Rows,
     StatementRow,
-    of_split,
     read_rows,
+    with_captions,
 )
 from evaluation.sweep import Progress, sweep
 from runtime.encoder import Encoder
@@ -85,7 +85,7 @@ def evaluate(
             "judgements or statements."
         )
     rows = Rows(
-        retrieval=of_split(read_rows(retrieval, RetrievalRow), split, path=retrieval) if retrieval else (),
+        retrieval=with_captions(read_rows(retrieval, RetrievalRow), split=split, path=retrieval) if retrieval else (),
         hard_negatives=read_rows(hard_negatives, HardNegativeRow) if hard_negatives else (),
         grounding=read_rows(grounding, GroundingRow) if grounding else (),
         image_pairs=read_rows(image_pairs, ImagePairRow) if image_pairs else (),
@@ -156,11 +156,8 @@ def _describe(encoder: Encoder) -> dict[str, Any]:
 
 
 def _captions_by_picture(rows: Sequence[RetrievalRow]) -> dict[str, list[str]]:
-    """Captions of each picture that has any; a picture on several lines has the captions of all of them."""
+    """Captions of each picture; a picture on several lines has the captions of all of them."""
     captions: dict[str, list[str]] = {}
     for row in rows:
-        if row.captions:
-            captions.setdefault(row.image, []).extend(row.captions)
-    if rows and not captions:
-        raise DataError("no retrieval row has a caption.")
-    return captions
+        captions.setdefault(row.image, []).extend(row.captions)
+    return {name: texts for name, texts in captions.items() if texts}

@@ -8,8 +8,8 @@ from evaluation.readers import (
     ImagePairRow,
     JudgementRow,
     RetrievalRow,
-    of_split,
     read_rows,
+    with_captions,
 )
 from runtime.errors import DataError
 from tests.unit.evaluation.conftest import write_lines
@@ -98,9 +98,9 @@ def test_a_line_break_inside_a_string_is_no_end_of_line(tmp_path):
 
 def test_a_split_is_kept_and_an_unknown_one_refused():
     rows = [RetrievalRow(image=name, captions=("x",), split=split) for name, split in [("a", "dev"), ("b", "test")]]
-    assert [row.image for row in of_split(rows, "dev", path="f")] == ["a"]
-    assert of_split(rows, None, path="f") == rows
+    assert [row.image for row in with_captions(rows, split="dev", path="f")] == ["a"]
+    assert with_captions(rows, split=None, path="f") == rows
     with pytest.raises(DataError, match="has no row of split 'val'; it has dev, test"):
-        of_split(rows, "val", path="f")
+        with_captions(rows, split="val", path="f")
     with pytest.raises(DataError, match="name no split"):
-        of_split([RetrievalRow(image="a", captions=("x",))], "val", path="f")
+        with_captions([RetrievalRow(image="a", captions=("x",))], split="val", path="f")
