@@ -274,3 +274,26 @@ def test_nothing_heavy_is_imported():
     heavy = ["torch", "scipy", "sklearn", "transformers", "matplotlib", "faiss"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_bundle_that_cannot_ground_says_so_and_does_the_rest(images, files):
+    encoder = fake_encoder(fusion=False)
+    with_patches = encoder.engines["image_encoder"]
+
+    class WithoutPatchEmbeddings:
+        provider = with_patches.provider
+
+        def run(self, inputs):
+            return {name: array for name, array in with_patches.run(inputs).items() if name != "patch_embeddings"}
+
+    encoder.engines["image_encoder"] = WithoutPatchEmbeddings()
+    result = evaluate(encoder, images=images, retrieval=files["retrieval"], grounding=files["grounding"])
+    assert result["retrieval"]["text_to_image"]["r@1"] == 1
+    assert "grounding" not in result
+    assert "cannot ground" in result["unavailable"]["grounding"]
+
+
+def test_without_another_caption_image_pairs_have_no_blind_control(images, files):
+    result = evaluate(fake_encoder(), images=images, image_pairs=files["image_pairs"], limit=1)
+    assert result["image_pairs"]["accuracy"] == 1
+    assert result["image_pairs"]["blind_accuracy"] is None
