@@ -1,6 +1,7 @@
 """The entry: a recipe's name to a finished checkpoint."""
 
 import importlib
+import inspect
 import json
 import subprocess
 from pathlib import Path
@@ -42,7 +43,7 @@ def run(
         UsageError: the recipe does not exist.
         TrainingError: there is nothing to resume from, the checkpoint is of another config, or the loss is not finite.
     """
-    config = load_recipe(recipe)
+    config = load_recipe(recipe, data)
     if not resume and list_checkpoints(workdir):
         raise TrainingError(
             f"{workdir} already holds checkpoints; add --resume to go on, or name another directory.",
@@ -59,11 +60,15 @@ def run(
         return trainer.run(max_steps=max_steps, report=report)
 
 
-def load_recipe(recipe: str) -> TrainConfig:
-    """The config that `module:function` returns."""
+def load_recipe(recipe: str, data: Path | None = None) -> TrainConfig:
+    """The config that `module:function` returns.
+
+    A recipe whose model depends on what it is trained on takes the data directory as its argument.
+    """
     module_name, _, function_name = recipe.partition(":")
     try:
-        config = getattr(importlib.import_module(module_name), function_name)()
+        make = getattr(importlib.import_module(module_name), function_name)
+        config = make(data) if inspect.signature(make).parameters else make()
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UsageError(
             f"there is no recipe {recipe!r} ({error}); name one as module:function, such as "

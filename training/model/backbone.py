@@ -101,14 +101,10 @@ def grid_graph(config: BackboneConfig) -> onnx.ModelProto:
     model = onnx.version_converter.convert_version(model, _OPSET)
     graph = _cut(model, config.output, config.is_channels_last)
     graph.input.append(
-        helper.make_tensor_value_info(
-            PIXELS, TensorProto.FLOAT, ["batch", 3, config.size_px, config.size_px]
-        )
+        helper.make_tensor_value_info(PIXELS, TensorProto.FLOAT, ["batch", 3, config.size_px, config.size_px])
     )
     patches = config.rows * config.columns
-    graph.output.append(
-        helper.make_tensor_value_info(GRID, TensorProto.FLOAT, ["batch", patches, config.channels])
-    )
+    graph.output.append(helper.make_tensor_value_info(GRID, TensorProto.FLOAT, ["batch", patches, config.channels]))
     result = helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=10)
     onnx.checker.check_model(result)
     return result
@@ -193,7 +189,7 @@ def _probe(model: onnx.ModelProto, output: str, side: int, is_channels_last: boo
 
 
 def _cut(model: onnx.ModelProto, output: str, is_channels_last: bool) -> onnx.GraphProto:
-    """The nodes and weights that lead to the output, between `pixels` and `grid`; inputs and outputs not declared yet."""
+    """The nodes and weights that lead to the output, from `pixels` to `grid`, both still to be declared."""
     needed, nodes = {output}, []
     for node in reversed(model.graph.node):
         if needed & set(node.output):

@@ -43,9 +43,7 @@ class GridEncoder(nn.Module):
         self.norm_grid = nn.LayerNorm(config.backbone.channels, eps=LAYER_NORM_EPS, elementwise_affine=False)
         self.project = nn.Linear(config.backbone.channels, config.width)
         self.position = nn.Parameter(torch.empty(patches, config.width))
-        self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth)
-        )
+        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
         initialise(self)
         nn.init.normal_(self.position, std=0.02)

@@ -12,7 +12,7 @@ from training.model.features import ImageFeatures, PairFeatures, TextFeatures
 from training.model.fusion_encoder import FusionConfig, FusionEncoder
 from training.model.heads import MaskedWordHead, MatchHead, PooledProjection
 from training.model.image_encoder import ImageEncoder
-from training.model.text_encoder import SubwordEncoder, TextEncoderConfig
+from training.model.text_encoder import TextEncoder
 
 
 class ImageConfig(Protocol):
@@ -23,12 +23,20 @@ class ImageConfig(Protocol):
         ...
 
 
+class TextConfig(Protocol):
+    """The description of a text encoder; `build` makes it."""
+
+    def build(self, vocab_size: int) -> TextEncoder:
+        """A fresh encoder for a vocabulary of that size."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """Everything needed to build a pair model, except the size of the vocabulary, which the tokenizer knows."""
 
     image: ImageConfig
-    text: TextEncoderConfig
+    text: TextConfig
     fusion: FusionConfig | None  # None: two encoders only
     dim: int = 128  # of the joint space
     pools: int = 8  # slices of the joint space that are pooled separately
@@ -55,7 +63,7 @@ class PairModel(nn.Module):
         super().__init__()
         self.config = config
         self.image_encoder: ImageEncoder = config.image.build()
-        self.text_encoder: SubwordEncoder = config.text.build(vocab_size)
+        self.text_encoder: TextEncoder = config.text.build(vocab_size)
         image_width, text_width = self.image_encoder.width, self.text_encoder.width
         self.image_projection = PooledProjection(image_width, config.dim, pools=config.pools)
         self.text_projection = PooledProjection(text_width, config.dim, pools=config.pools)
@@ -123,7 +131,7 @@ class PairModel(nn.Module):
 
     def masked_words(self, fused_tokens: Float[Tensor, "*positions width"]) -> Float[Tensor, "*positions vocabulary"]:
         """Vocabulary logits at the given fused positions."""
-        logits: Tensor = self.masked_word_head(fused_tokens, self.text_encoder.words.weight)
+        logits: Tensor = self.masked_word_head(fused_tokens, self.text_encoder.word_vectors)
         return logits
 
 

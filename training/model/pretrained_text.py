@@ -71,11 +71,15 @@ class PretrainedTextEncoder(nn.Module):
         self._tower = (_frozen_tower(config),)  # in a tuple, so that it is no part of the state
         self._remembered: dict[bytes, Tensor] = {}
         self.norm_tower = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
-        self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth)
-        )
+        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS) if config.depth else nn.Identity()
         initialise(self)
+
+    @property
+    def word_vectors(self) -> Float[Tensor, "vocabulary width"]:
+        """The tower's embedding table, frozen."""
+        table: Tensor = self._tower[0].get_input_embeddings().weight  # type: ignore[operator]
+        return table
 
     def forward(
         self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]

@@ -11,9 +11,14 @@ from training.model.transformer import LAYER_NORM_EPS, Block, initialise, key_bi
 
 
 class TextEncoder(Protocol):
-    """What every text encoder is: a module from subword ids to one token per subword."""
+    """What every text encoder is: an `nn.Module` from subword ids to one token per subword."""
 
     width: int
+
+    @property
+    def word_vectors(self) -> Float[Tensor, "vocabulary width"]:
+        """One row per subword of the vocabulary: what a masked word is compared with."""
+        ...
 
     def __call__(
         self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
@@ -50,6 +55,11 @@ class SubwordEncoder(nn.Module):
         initialise(self)
         nn.init.normal_(self.words.weight, std=config.width**-0.5)
         nn.init.normal_(self.position, std=0.5 * config.width**-0.5)
+
+    @property
+    def word_vectors(self) -> Float[Tensor, "vocabulary width"]:
+        """The embedding table."""
+        return self.words.weight
 
     def forward(
         self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]

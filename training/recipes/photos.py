@@ -1,0 +1,98 @@
+"""Real photos on a CPU: a frozen image backbone, and small layers that learn to match its grids with captions.
+
+`lit` starts the text side from a frozen text tower in the transformers format; `lit_from_nothing` learns words from the
+captions alone. Both read the data directory to see what backbone, how many photos and which tower there are
+(`training.data.photo_folder`), so a user with photos, captions and a backbone of their own trains the same recipe:
+
+    vernier train --recipe training.recipes.photos:lit --data DIR --workdir runs/photos
+"""
+
+from pathlib import Path
+
+from runtime.errors import DataError
+from training.config import OptimizerConfig, TrainConfig
+from training.data.photo_folder import PhotoFolder, find_parts, find_tower
+from training.data.photo_pairs import PhotoPairsConfig, divided
+from training.model.backbone import BackboneConfig, describe_backbone
+from training.model.grid_encoder import GridEncoderConfig
+from training.model.pair_model import ModelConfig, TextConfig
+from training.model.pretrained_text import describe_tower
+from training.model.text_encoder import TextEncoderConfig
+from training.objectives.compose import WeightedObjective
+from training.objectives.itc import ItcConfig
+
+BATCH_SIZE = 256
+EPOCHS = 16
+
+
+def lit(data: Path | None = None) -> TrainConfig:
+    """Photos with a frozen text tower: the one that `photos.toml` names, or the installed MiniLM."""
+    folder, data = _parts(data)
+    tower = find_tower(data, folder)
+    return _config(
+        "training.recipes.photos:lit",
+        data,
+        folder,
+        text=describe_tower(tower),
+        text_tower=str(tower),
+    )
+
+
+def lit_from_nothing(data: Path | None = None) -> TrainConfig:
+    """Photos with a small text encoder that knows nothing but the training captions."""
+    folder, data = _parts(data)
+    return _config(
+        "training.recipes.photos:lit_from_nothing",
+        data,
+        folder,
+        text=TextEncoderConfig(width=256, depth=2, heads=4),
+        text_tower=None,
+    )
+
+
+def _parts(data: Path | None) -> tuple[PhotoFolder, Path]:
+    if data is None:
+        raise DataError(
+            "this recipe reads a directory of photos with captions; name it with --data.", code="data_missing"
+        )
+    return find_parts(data), data.resolve()
+
+
+def _config(recipe: str, data: Path, folder: PhotoFolder, *, text: TextConfig, text_tower: str | None) -> TrainConfig:
+    backbone = _backbone(data, folder)
+    pairs = PhotoPairsConfig(backbone=backbone, captions=folder.captions, images=folder.images, text_tower=text_tower)
+    train, _ = divided(pairs, data)
+    batch_size = min(BATCH_SIZE, max(2, len(train) // 2))
+    num_steps = EPOCHS * (len(train) // batch_size)
+    return TrainConfig(
+        recipe=recipe,
+        model=ModelConfig(
+            image=GridEncoderConfig(backbone=backbone),
+            text=text,
+            fusion=None,
+            dim=256,
+        ),
+        data=pairs,
+        objectives=(WeightedObjective(name="itc", objective=ItcConfig(label_smoothing=0.05)),),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-3, final_learning_rate=1e-6, warmup_steps=max(1, num_steps // 20), weight_decay=0.05
+        ),
+        batch_size=batch_size,
+        num_steps=num_steps,
+        precision="bf16",
+        ema_decay=0.98,
+        num_workers=0,
+        checkpoint_every=max(1, num_steps // 8),
+        keep_checkpoints=1,
+        validate_every=max(1, num_steps // 8),
+    )
+
+
+def _backbone(data: Path, folder: PhotoFolder) -> BackboneConfig:
+    return describe_backbone(
+        data / folder.backbone,
+        output=folder.grid,
+        size_px=folder.size_px,
+        mean=folder.mean,
+        std=folder.std,
+    )
