@@ -67,7 +67,7 @@ def test_a_run_may_read_a_public_layout(suite_file):
         ("", "lists no run"),
         ("a b", "not valid TOML"),
         ('image = "x"\n[[run]]', "unknown key `image`; did you mean `images`?"),
-        ('[[run]]\nimages = "x"\nretrieval_of = "y"', "run 1 of .*: unknown key `retrieval_of`; did you mean `retrieval`?"),
+        ('[[run]]\nimages = "x"\nretrieval_of = "y"', "run 1 .*unknown key `retrieval_of`; did you mean `retrieval`?"),
         ('[[run]]\nimages = "x"\nzzz = "y"', "unknown key `zzz`; known are name, images"),
         ('[[run]]\nretrieval = "y"', "names no folder of `images`"),
         ('[[run]]\nimages = "x"\nlimit = "5"', "`limit` must be a whole number, not '5'"),
