@@ -30,7 +30,7 @@ _MARKER = "demo.json"
 def demo_bundle() -> Path:
     """Return the bundle used when none is named.
 
-    That is `VERNIER_BUNDLE`, else bundles/demo of the source tree, else of the working directory.
+    That is `VERNIER_BUNDLE`, else bundles/demo of the source tree, else that of the working directory.
 
     Raises:
         BundleError: `bundle_missing`.

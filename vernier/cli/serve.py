@@ -40,8 +40,9 @@ def serve(
 ) -> None:
     """Serve a bundle and its galleries over HTTP, with a web page at /.
 
-    With neither a bundle nor a gallery named, the demo bundle is served over 600 drawn scenes. They are drawn at the
-    first start, into `default` of VERNIER_GALLERIES_DIR, or of .galleries/demo in the working directory.
+    With neither a bundle nor a gallery named, the demo bundle (bundles/demo of the source tree or of the working
+    directory) is served over 600 drawn scenes. They are drawn at the first start, as gallery `default` of
+    VERNIER_GALLERIES_DIR, or else of .galleries/demo in the working directory.
     """
     from server.run import serve as serve_http
     from server.settings import load_settings
