@@ -23,7 +23,7 @@ from evaluation.proofreading import JudgedWord
 from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures
 from runtime.errors import DataError, GraphMissingError, ImageError
 from runtime.ground import ground
-from runtime.preprocess.text import TextBatch, Word
+from runtime.preprocess.text import Word
 from runtime.proofread import proofread, suggest
 
 Progress = Callable[[int, int], None]
@@ -215,7 +215,7 @@ def _score_all(encoder: Encoder, turn: _Turn, asked: Sequence[Questions], answer
         for start in range(0, len(jobs), _PAIRS_PER_BATCH):
             some = jobs[start : start + _PAIRS_PER_BATCH]
             rows, pictures = [job[0] for job in some], [job[1] for job in some]
-            duals, judges = _score_pairs(encoder, _take(features, rows), turn.features[pictures])
+            duals, judges = _score_pairs(encoder, features[rows], turn.features[pictures])
             for (row, _, found, name), dual, judge in zip(some, duals, judges, strict=True):
                 found[name, texts[row]] = Score(dual=float(dual), judge=float(judge))
 
@@ -223,7 +223,7 @@ def _score_all(encoder: Encoder, turn: _Turn, asked: Sequence[Questions], answer
 def _score_pairs(encoder: Encoder, texts: TextFeatures, images: ImageFeatures) -> tuple[Floats, Floats]:
     """Cosine and raw judge's score of text i with picture i, both `[pairs]`."""
     dual: Floats = np.einsum("pd,pd->p", texts.embedding, images.embedding)
-    return dual, encoder.fuse(texts, images).match if encoder.has_fusion else dual
+    return dual, encoder.match_scores(texts, images) if encoder.has_fusion else dual
 
 
 def _ground_all(encoder: Encoder, turn: _Turn, at: int, phrases: Iterable[str], answers: Answers) -> None:
@@ -288,12 +288,3 @@ def _batches_of_like_length(texts: Iterable[str]) -> list[list[str]]:
     """Batches of texts of about equal length, so that little is padded."""
     by_length = sorted(texts, key=lambda text: (len(text), text))
     return [by_length[at : at + _TEXTS_PER_BATCH] for at in range(0, len(by_length), _TEXTS_PER_BATCH)]
-
-
-def _take(texts: TextFeatures, rows: Sequence[int]) -> TextFeatures:
-    batch = texts.batch
-    return TextFeatures(
-        embedding=texts.embedding[rows],
-        word_tokens=texts.word_tokens[rows],
-        batch=TextBatch(ids=batch.ids[rows], mask=batch.mask[rows], offsets=batch.offsets[rows]),
-    )

@@ -18,6 +18,7 @@ Floats = NDArray[np.float32]
 _IMAGES_PER_BATCH = 32
 _TEXTS_PER_BATCH = 128
 _PAIRS_PER_BATCH = 64
+_FUSED = ("match", "suggestions", "relevance")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,18 +64,22 @@ class TextFeatures:
     def __len__(self) -> int:
         return len(self.embedding)
 
+    def __getitem__(self, rows: slice | NDArray[np.intp] | list[int]) -> "TextFeatures":
+        batch = TextBatch(ids=self.batch.ids[rows], mask=self.batch.mask[rows], offsets=self.batch.offsets[rows])
+        return TextFeatures(embedding=self.embedding[rows], word_tokens=self.word_tokens[rows], batch=batch)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fused:
-    """What the fusion encoder says of some pairs.
+    """What the fusion encoder says of some pairs. An output that was not asked for, or is not in the graph, is None.
 
     Attributes:
         match: [pairs], the raw match score (a logit).
-        suggestions: [pairs, subwords, vocabulary] logits of the masked words; None when the graph gives none.
-        relevance: [pairs, subwords, patches], where each subword looks, rows sum to 1; None when the graph gives none.
+        suggestions: [pairs, subwords, vocabulary] logits of the masked words.
+        relevance: [pairs, subwords, patches], where each subword looks; rows sum to 1.
     """
 
-    match: Floats
+    match: Floats | None
     suggestions: Floats | None
     relevance: Floats | None
 
@@ -188,8 +193,13 @@ class Encoder:
             batch=batch,
         )
 
-    def fuse(self, texts: TextFeatures, images: ImageFeatures) -> Fused:
+    def fuse(self, texts: TextFeatures, images: ImageFeatures, *, outputs: Sequence[str] = _FUSED) -> Fused:
         """Run the fusion encoder on pairs: text i with image i, or every text with the one image given.
+
+        Args:
+            texts: n texts.
+            images: n images, or one.
+            outputs: which of the fields of `Fused` are wanted; the others are not computed.
 
         Raises:
             GraphMissingError: the bundle has no fusion graph.
@@ -200,29 +210,37 @@ class Encoder:
                 f"bundle '{self.manifest.name}' has no fusion graph; serve a bundle whose recipe trains one."
             )
         rows = np.zeros(len(texts), np.intp) if len(images) == 1 else np.arange(len(texts))
-        outputs = [
+        wanted = [name for name in outputs if self.fusion_gives(name)]
+        batches = [
             self.engines["fusion"].run(
                 {
                     "word_tokens": texts.word_tokens[at : at + _PAIRS_PER_BATCH],
                     "mask": texts.batch.mask[at : at + _PAIRS_PER_BATCH],
                     "patch_tokens": images.patch_tokens[rows[at : at + _PAIRS_PER_BATCH]],
-                }
+                },
+                wanted,
             )
-            for at in range(0, len(texts), _PAIRS_PER_BATCH)
+            for at in range(0, max(1, len(texts)), _PAIRS_PER_BATCH)
         ]
-
-        def gather(name: str) -> Floats | None:
-            return np.concatenate([output[name] for output in outputs]) if self.fusion_gives(name) else None
-
-        match = np.concatenate([output["match"] for output in outputs]) if outputs else np.zeros(0, np.float32)
-        return Fused(match=match, suggestions=gather("suggestions"), relevance=gather("relevance"))
+        found = {name: np.concatenate([batch[name] for batch in batches]) for name in wanted}
+        return Fused(**{name: found.get(name) for name in _FUSED})
 
     def score_pairs(self, texts: TextFeatures, images: ImageFeatures) -> Floats:
         """Return the calibrated probability that each text is true of its image (pairs as in `fuse`): [pairs]."""
-        cosine = np.sum(texts.embedding * images.embedding, axis=-1)
-        raw = self.fuse(texts, images).match if self.has_fusion else cosine
         logistic = self.manifest.calibration.match
+        raw = self.match_scores(texts, images)
         return np.asarray([logistic.probability(float(score)) for score in raw], np.float32)
+
+    def match_scores(self, texts: TextFeatures, images: ImageFeatures) -> Floats:
+        """Return the raw match score of each pair (pairs as in `fuse`): the fusion graph's logit, else the cosine.
+
+        Raw scores keep their order where probabilities have run into 0 or 1.
+        """
+        if not self.has_fusion:
+            return np.asarray(np.sum(texts.embedding * images.embedding, axis=-1), np.float32)
+        match = self.fuse(texts, images, outputs=("match",)).match
+        assert match is not None
+        return match
 
     def _no_images(self) -> ImageFeatures:
         empty = np.zeros((0, self.dim), np.float32)

@@ -117,7 +117,7 @@ def boxes_of(heat: Floats) -> list[tuple[tuple[float, float, float, float], Floa
 
 def _relevance(encoder: Encoder, texts: TextFeatures, image: ImageFeatures) -> Floats:
     """Average the relevance of the subwords that carry text (special ones have an empty span)."""
-    relevance = encoder.fuse(texts, image).relevance
+    relevance = encoder.fuse(texts, image, outputs=("relevance",)).relevance
     assert relevance is not None
     carries_text = (texts.batch.offsets[:, :, 1] > texts.batch.offsets[:, :, 0]).astype(np.float32)
     total = np.einsum("tl,tlp->tp", carries_text, relevance)

@@ -165,7 +165,7 @@ def _masked_words(
     masked = TextBatch(
         ids=ids, mask=np.repeat(batch.mask, len(ids), axis=0), offsets=np.repeat(batch.offsets, len(ids), axis=0)
     )
-    logits = encoder.fuse(encoder.embed_subwords(masked), image).suggestions
+    logits = encoder.fuse(encoder.embed_subwords(masked), image, outputs=("suggestions",)).suggestions
     if logits is None:
         raise GraphMissingError(f"the fusion graph of bundle '{encoder.manifest.name}' gives no suggestions.")
     word_ids, vocabulary = transform.whole_words

@@ -5,6 +5,7 @@ finds red pictures, grounds on red patches, and "blue" in the caption of a red p
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class _Fake:
 
 
 class _FakeImages(_Fake):
-    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         pixels = (inputs["pixels"] * 0.5 + 0.5) * 255
         cell = _SIZE_PX // _GRID
         patches = pixels.reshape(len(pixels), 3, _GRID, cell, _GRID, cell).mean(axis=(3, 5))
@@ -83,7 +84,7 @@ class _FakeTexts(_Fake):
         entries = sorted((at, word) for word, at in tokenizer.get_vocab().items())
         self._vectors = np.stack([_word_vector(word) for _, word in entries])
 
-    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         tokens = self._vectors[inputs["ids"]] * inputs["mask"][:, :, None]
         return {"text_embedding": _unit(tokens.sum(axis=1) + 1e-3), "word_tokens": tokens.astype(np.float32)}
 
@@ -94,7 +95,7 @@ class _FakeFusion(_Fake):
         self._colour_ids = [vocabulary[colour] for colour in PALETTE]
         self._vocabulary = len(vocabulary)
 
-    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         words, patches = inputs["word_tokens"], inputs["patch_tokens"]
         colours = len(PALETTE)
         seen = patches[:, :, :colours].max(axis=1)

@@ -1,5 +1,6 @@
 """ONNX Runtime as an engine."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,11 @@ class OnnxEngine:
         """See `Engine.provider`."""
         return self._provider
 
-    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """See `Engine.run`."""
+        wanted = self._outputs if outputs is None else list(outputs)
         try:
-            return dict(zip(self._outputs, self._session.run(None, dict(inputs)), strict=True))
+            return dict(zip(wanted, self._session.run(wanted, dict(inputs)), strict=True))
         except Exception as error:  # as above
             raise EngineError(f"the engine failed: {error}") from error
 
