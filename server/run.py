@@ -8,6 +8,7 @@ from types import FrameType
 
 import uvicorn
 
+from runtime.encoder import Encoder
 from server import logs
 from server.app import create_app
 from server.service import Service
@@ -16,8 +17,12 @@ from server.settings import Settings, unknown_variables
 _log = logging.getLogger(__name__)
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
     """Serve until SIGTERM or SIGINT; requests at work are finished first, within `shutdown_timeout_s`.
+
+    Args:
+        settings: what the operator wants.
+        encoder: used instead of loading `settings.bundle`.
 
     Raises:
         VernierError: the service cannot start.
@@ -25,7 +30,7 @@ def serve(settings: Settings) -> None:
     logs.configure(settings.log_level)
     for name in unknown_variables():
         _log.warning("unknown setting", extra={"fields": {"event": "unknown_setting", "name": name}})
-    service = Service(settings)
+    service = Service(settings, encoder=encoder)
     service.start()
     config = uvicorn.Config(
         create_app(settings, service=service),

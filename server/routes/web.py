@@ -1,6 +1,7 @@
 """`GET /`: the web page, and the files that it is made of."""
 
 from importlib.resources import files
+from pathlib import PurePath
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -10,12 +11,12 @@ from server.errors import RequestError
 router = APIRouter(include_in_schema=False)
 
 _TYPES = {
-    "index.html": "text/html; charset=utf-8",
-    "page.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
-_FILES = {name: (files("server") / "web" / name).read_bytes() for name in _TYPES}
+_FILES = {entry.name: entry.read_bytes() for entry in (files("server") / "web").iterdir()}
 
 
 @router.get("/")
@@ -33,4 +34,5 @@ async def file(name: str) -> Response:
 
 
 def _file(name: str) -> Response:
-    return Response(_FILES[name], headers={"Content-Type": _TYPES[name], "Cache-Control": "no-cache"})
+    kind = _TYPES[PurePath(name).suffix]
+    return Response(_FILES[name], headers={"Content-Type": kind, "Cache-Control": "no-cache"})
