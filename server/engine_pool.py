@@ -52,15 +52,15 @@ class EnginePool:
         batch = await self._decode.run(self.encoder.text_transform.encode, texts)
         return await self._run(Encoder.embed_subwords, batch)
 
-    async def match(self, texts: TextFeatures, images: ImageFeatures) -> Floats:
-        """Return the calibrated probability that each text is true of its image; one of either goes with all others.
+    async def match_scores(self, texts: TextFeatures, images: ImageFeatures) -> Floats:
+        """Return the raw match score of each text with its image; one of either goes with all of the other.
 
         Raises:
             EngineError: the engine failed.
         """
         if len(texts) == 1 and len(images) > 1:
             texts = _repeated(texts, len(images))
-        return await self._run(Encoder.score_pairs, texts, images)
+        return await self._run(Encoder.match_scores, texts, images)
 
     async def ground(self, image: ImageFeatures, phrases: Sequence[str], *, top_k: int = 1) -> list[Grounding]:
         """See `runtime.ground.ground`."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -199,7 +199,10 @@ async def _pairs_of_pictures(
 async def _reranked(
     service: Service, query: SearchRequest, embedded: _Query, hits: Sequence[_Scored], pairs: dict[str, _Pair]
 ) -> list[_Scored]:
-    """Put the hits that could be re-scored first, by match; the others follow as they were."""
+    """Put the hits that could be re-scored first, by match; the others follow as they were.
+
+    They are sorted by raw scores, which keep their order where probabilities have run into 0 or 1.
+    """
     if not pairs:
         return list(hits)
     if query.target == "image":
@@ -209,10 +212,11 @@ async def _reranked(
         assert embedded.image is not None
         texts = await service.engines.text_features([pair.text for pair in pairs.values()])
         image = embedded.image
-    matches = dict(zip(pairs, (await service.engines.match(texts, image)).tolist(), strict=True))
-    best = [_Scored(id=hit.id, score=hit.score, match=matches[hit.id]) for hit in hits if hit.id in matches]
-    best.sort(key=lambda hit: -(hit.match or 0.0))
-    return best + [hit for hit in hits if hit.id not in matches]
+    raw = dict(zip(pairs, (await service.engines.match_scores(texts, image)).tolist(), strict=True))
+    logistic = service.encoder.manifest.calibration.match
+    best = [replace(hit, match=logistic.probability(raw[hit.id])) for hit in hits if hit.id in raw]
+    best.sort(key=lambda hit: -raw[hit.id])
+    return best + [hit for hit in hits if hit.id not in raw]
 
 
 def _stacked(features: Sequence[ImageFeatures]) -> ImageFeatures:
