@@ -3,13 +3,31 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import onnx
 import torch
 from torch import Tensor, nn
 
 from runtime.bundle.manifest import GraphName, TensorSpec
+from training.model.backbone import GRID, grid_graph
+from training.model.grid_encoder import GridEncoder
 from training.model.pair_model import PairModel
 
 BATCH, SUBWORDS = "batch", "subwords"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenFront:
+    """A frozen graph that stands in front of the traced one.
+
+    Attributes:
+        graph: from the plan's input to the tensor `through`.
+        through: where the two meet.
+        example: what the traced module gets in place of the plan's input.
+    """
+
+    graph: onnx.ModelProto
+    through: str
+    example: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +40,7 @@ class GraphPlan:
         example: one tensor per input, by name, of sizes that are not special (2 and more).
         varying: for each input, which dimensions vary, by position.
         outputs: what it gives, in order.
+        front: what the module runs outside of torch, where there is such a part; the module also takes what that gives.
     """
 
     name: GraphName
@@ -29,6 +48,7 @@ class GraphPlan:
     example: Mapping[str, Tensor]
     varying: Mapping[str, Mapping[int, str]]
     outputs: tuple[TensorSpec, ...]
+    front: FrozenFront | None = None
 
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs as the manifest describes them."""
@@ -108,6 +128,7 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
                 _float("patch_tokens", BATCH, patches, width),
                 _float("patch_embeddings", BATCH, patches, dim),
             ),
+            front=_front(model, pixels[:2]),
         ),
         GraphPlan(
             name="text_encoder",
@@ -139,6 +160,13 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
             )
         )
     return plans
+
+
+def _front(model: PairModel, pixels: Tensor) -> FrozenFront | None:
+    encoder = model.image_encoder
+    if not isinstance(encoder, GridEncoder):
+        return None
+    return FrozenFront(graph=grid_graph(encoder.config.backbone), through=GRID, example=encoder.grids(pixels))
 
 
 def _float(name: str, *shape: int | str) -> TensorSpec:

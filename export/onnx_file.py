@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch.export import Dim
 
-from export.graphs import SUBWORDS, GraphPlan
+from export.graphs import BATCH, SUBWORDS, GraphPlan
+from export.join import put_in_front
 from runtime.errors import ExportError
 
 OPSET = 18
@@ -27,22 +28,27 @@ def write_onnx(plan: GraphPlan, file: Path, *, max_subwords: int) -> None:
         for name in varying.values()
     }
     shapes = {name: {at: dims[dim] for at, dim in varying.items()} for name, varying in plan.varying.items()}
+    example = dict(plan.example)
+    if plan.front is not None:
+        example, shapes = {plan.front.through: plan.front.example}, {plan.front.through: {0: dims[BATCH]}}
     try:
         with _quiet():
             torch.onnx.export(
                 plan.module.eval(),
-                tuple(plan.example.values()),
+                tuple(example.values()),
                 str(file),
                 dynamo=True,
                 external_data=False,
                 opset_version=OPSET,
-                input_names=list(plan.example),
+                input_names=list(example),
                 output_names=[output.name for output in plan.outputs],
-                dynamic_shapes=tuple(shapes[name] for name in plan.example),
+                dynamic_shapes=tuple(shapes[name] for name in example),
                 verbose=False,
             )
     except Exception as error:  # the exporter raises almost anything
         raise ExportError(f"the {plan.name} graph cannot be expressed in ONNX: {error}") from error
+    if plan.front is not None:
+        put_in_front(plan.front.graph, file, through=plan.front.through)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,16 @@
 """Tokenizers built here: whole words of a closed vocabulary, or subwords learned from captions."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from training.data.batch import SpecialTokens
 
 PAD, UNKNOWN, START, END, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+_INSIDE = "##"  # WordPiece's mark of a piece that does not begin a word
+_ENDING_LETTERS = (2, 3, 4)
 
 
 def word_tokenizer(vocabulary: Sequence[str]) -> Tokenizer:
@@ -17,11 +21,22 @@ def word_tokenizer(vocabulary: Sequence[str]) -> Tokenizer:
 
 
 def subword_tokenizer(captions: Iterable[str], *, vocab_size: int) -> Tokenizer:
-    """WordPiece subwords learned from captions."""
-    tokenizer = _finished(Tokenizer(models.WordPiece(unk_token=UNKNOWN)))
-    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=list(SPECIAL), show_progress=False)
-    tokenizer.train_from_iterator(captions, trainer)
-    return _with_ends(tokenizer)
+    """WordPiece subwords of captions: the most frequent words, their commonest endings, and every character.
+
+    The same captions give the same ids every time, which the library's own trainer does not promise.
+    """
+    counts = _word_counts(captions)
+    characters = sorted({character for word in counts for character in word})
+    endings: Counter[str] = Counter()
+    for word, count in counts.items():
+        for length in _ENDING_LETTERS:
+            if len(word) > length:
+                endings[_INSIDE + word[-length:]] += count
+    pieces = [*characters, *(_INSIDE + character for character in characters)]
+    pieces += _commonest(endings, vocab_size // 10)
+    pieces += _commonest(counts, max(0, vocab_size - len(SPECIAL) - len(pieces)))
+    ids = {piece: number for number, piece in enumerate(dict.fromkeys((*SPECIAL, *pieces)))}
+    return _finished(Tokenizer(models.WordPiece(ids, unk_token=UNKNOWN)))
 
 
 def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
@@ -33,6 +48,18 @@ def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
     return SpecialTokens(
         pad=pad, unknown=unknown, start=start, end=end, mask=mask, vocab_size=tokenizer.get_vocab_size()
     )
+
+
+def _word_counts(captions: Iterable[str]) -> Counter[str]:
+    normalise, cut = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    counts: Counter[str] = Counter()
+    for caption in captions:
+        counts.update(word for word, _ in cut.pre_tokenize_str(normalise.normalize_str(caption)))
+    return counts
+
+
+def _commonest(counts: Counter[str], most: int) -> list[str]:
+    return sorted(counts, key=lambda piece: (-counts[piece], piece))[:most]
 
 
 def _finished(tokenizer: Tokenizer) -> Tokenizer:

@@ -105,7 +105,7 @@ def grid_graph(config: BackboneConfig) -> onnx.ModelProto:
     )
     patches = config.rows * config.columns
     graph.output.append(helper.make_tensor_value_info(GRID, TensorProto.FLOAT, ["batch", patches, config.channels]))
-    result = helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=10)
+    result = helper.make_model(graph, opset_imports=_used_opsets(model, graph), ir_version=10)
     onnx.checker.check_model(result)
     return result
 
@@ -186,6 +186,11 @@ def _probe(model: onnx.ModelProto, output: str, side: int, is_channels_last: boo
             code="backbone_invalid",
         )
     return shape
+
+
+def _used_opsets(model: onnx.ModelProto, graph: onnx.GraphProto) -> list[onnx.OperatorSetIdProto]:
+    domains = {node.domain for node in graph.node}
+    return [opset for opset in model.opset_import if opset.domain in domains]
 
 
 def _cut(model: onnx.ModelProto, output: str, is_channels_last: bool) -> onnx.GraphProto:

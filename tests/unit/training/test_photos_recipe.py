@@ -1,0 +1,135 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from runtime.errors import DataError, UsageError
+from tests.unit.training.photo_set import write_backbone, write_photos, write_tower
+from training.checkpoint import load_trained
+from training.data.photo_folder import PhotoFolder, find_parts
+from training.recipes import photos
+from training.train import load_recipe, run
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A data directory with everything that the recipe reads."""
+    data = tmp_path_factory.mktemp("photos") / "data"
+    write_photos(data)
+    write_backbone(data / "backbone.onnx")
+    captions = [c for line in (data / "captions.jsonl").read_text().splitlines() for c in json.loads(line)["captions"]]
+    write_tower(data / "tower", captions)
+    (data / "photos.toml").write_text('text_tower = "tower"\n')
+    return data
+
+
+@pytest.fixture
+def data(made, tmp_path, monkeypatch):
+    """A fresh copy of it, and a fresh directory to run in."""
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(made, tmp_path / "data")
+
+
+def test_recipe_reads_the_data_directory(data):
+    config = load_recipe("training.recipes.photos:lit", data)
+    assert config.model.image.backbone.channels == 12
+    assert config.model.text.width == 24
+    assert config.batch_size * (config.num_steps // photos.EPOCHS) <= 20
+
+
+@pytest.mark.parametrize("recipe", ["lit", "lit_from_nothing"])
+def test_training_a_few_steps_and_resuming_gives_the_same_weights(data, tmp_path, recipe):
+    name = f"training.recipes.photos:{recipe}"
+    whole = run(name, data=data, workdir=tmp_path / "whole", max_steps=4)
+    run(name, data=data, workdir=tmp_path / "parts", max_steps=2)
+    parts = run(name, data=data, workdir=tmp_path / "parts", resume=True, max_steps=2)
+    expected, found = load_trained(whole).model.state_dict(), load_trained(parts).model.state_dict()
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5, msg=key)
+
+
+def test_checkpoint_holds_neither_backbone_nor_tower(data, tmp_path):
+    checkpoint = run("training.recipes.photos:lit", data=data, workdir=tmp_path / "work", max_steps=1)
+    names = load_trained(checkpoint).model.state_dict().keys()
+    assert not [name for name in names if "_tower." in name.replace("norm_tower", "") or "backbone" in name]
+
+
+def test_remembered_texts_are_what_the_tower_says(data):
+    config = load_recipe("training.recipes.photos:lit", data)
+    source = config.data.open(data, tokenizer=config.data.tokenizer(data), batch_size=8, seed=0)
+    encoder = config.model.text.build(source.text_transform.vocabulary_size)
+    batch = source[0]
+    fresh = encoder.eval()(batch.ids, batch.mask)
+    for _ in range(2):
+        remembered = encoder.train()(batch.ids, batch.mask)
+        torch.testing.assert_close(remembered[batch.mask], fresh[batch.mask], rtol=1e-2, atol=1e-2)
+
+
+def test_batches_are_functions_of_the_step_and_skip_broken_photos(data):
+    (data / "images" / "9.png").write_bytes(b"no picture")
+    config = load_recipe("training.recipes.photos:lit_from_nothing", data)
+    source, again = (
+        config.data.open(data, tokenizer=config.data.tokenizer(data), batch_size=5, seed=0) for _ in range(2)
+    )
+    seen = set()
+    for step in (3, 0, 2, 1):
+        first, second = source[step], again[step]
+        assert first.texts == second.texts
+        assert torch.equal(first.pixels, second.pixels)
+        assert set(first.broken) == {"9.png"}
+        seen |= set(first.texts)
+    assert "9.png" not in {line.image for line in source.train}
+
+
+def test_tested_and_held_out_photos_are_never_trained_on(data):
+    config = load_recipe("training.recipes.photos:lit_from_nothing", data)
+    source = config.data.open(data, tokenizer=config.data.tokenizer(data), batch_size=5, seed=0)
+    trained = {line.image for line in source.train}
+    held_out = {line.image for line in source.others}
+    assert held_out
+    assert not trained & held_out
+    assert not (trained | held_out) & {f"{number}.png" for number in range(4)}
+
+
+def test_lexicon_has_the_content_words_by_frequency(data):
+    config = load_recipe("training.recipes.photos:lit_from_nothing", data)
+    source = config.data.open(data, tokenizer=config.data.tokenizer(data), batch_size=5, seed=0)
+    lexicon = list(source.lexicon())
+    assert {"ball", "box", "red", "white"} <= set(lexicon)
+    assert not {"a", "on", "the", "that"} & set(lexicon)
+    assert len(lexicon) == len(set(lexicon))
+
+
+def test_patches_are_dropped_in_training_alone(data):
+    encoder = load_recipe("training.recipes.photos:lit_from_nothing", data).model.image.build()
+    grids = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 16, 12)).astype(np.float32))
+    assert encoder.eval()(grids).shape[1] == 16
+    assert encoder.train()(grids).shape[1] < 16
+
+
+def test_wrong_data_directories_are_refused(data, tmp_path):
+    with pytest.raises(DataError, match="no captions.jsonl"):
+        find_parts(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="name it with --data"):
+        photos.lit(None)
+    (data / "photos.toml").write_text('bakcbone = "b.onnx"\n')
+    with pytest.raises(DataError, match="Did you mean 'backbone'"):
+        find_parts(data)
+    (data / "photos.toml").write_text("size_px = 'wide'\n")
+    with pytest.raises(DataError, match="size_px"):
+        find_parts(data)
+    (data / "photos.toml").write_text('text_tower = "nowhere"\n')
+    with pytest.raises(DataError, match=r"config.json is missing"):
+        photos.lit(data)
+    with pytest.raises(UsageError):
+        load_recipe("training.recipes.photos:nothing", data)
+
+
+def test_development_layout_is_found(tmp_path):
+    (tmp_path / "flickr8k").mkdir()
+    (tmp_path / "flickr8k" / "captions.jsonl").write_text("")
+    assert find_parts(tmp_path).images == "flickr8k/images"
+    (tmp_path / "captions.jsonl").write_text("")
+    assert find_parts(tmp_path) == PhotoFolder()
