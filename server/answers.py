@@ -10,13 +10,14 @@ from server.service import Service
 from server.timings import Timings
 
 
-def _service(request: Request) -> Service:
+# Coroutines, because FastAPI gives every plain function a trip to a thread.
+async def _service(request: Request) -> Service:
     service = request.state.service
     assert isinstance(service, Service)
     return service
 
 
-def _timings(request: Request) -> Timings:
+async def _timings(request: Request) -> Timings:
     timings = request.state.timings
     assert isinstance(timings, Timings)
     return timings

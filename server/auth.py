@@ -1,4 +1,4 @@
-"""Who may do what: bearer keys, compared in constant time."""
+"""Who may do what: bearer keys, compared in constant time; and no changes on behalf of other sites' pages."""
 
 import hashlib
 import hmac
@@ -19,6 +19,20 @@ def scope_needed(method: str, path: str) -> Scope | None:
         return None
     changes = method in ("PUT", "DELETE", "PATCH") or (method == "POST" and path.startswith("/galleries"))
     return "write" if changes else "read"
+
+
+def check_origin(sent_from: str | None, needed: Scope | None) -> None:
+    """Refuse a change that a page of another site had a browser send.
+
+    Args:
+        sent_from: the header `Sec-Fetch-Site`, which browsers set and pages cannot.
+        needed: as `scope_needed` says.
+
+    Raises:
+        RequestError: `forbidden`.
+    """
+    if needed == "write" and sent_from in ("cross-site", "same-site"):
+        raise RequestError("pages of other sites may not change anything here.", code="forbidden")
 
 
 def check_key(keys: Sequence[ApiKey], authorization: str | None, needed: Scope) -> None:

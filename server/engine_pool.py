@@ -1,6 +1,7 @@
 """The one way from the routes to the engines: every call of a graph goes through here, and nothing else does.
 
-Decoding and preparing pictures have threads of their own, so that they never stand in an engine's way.
+Pictures and texts are prepared on threads of their own, so that they never stand in an engine's way, and a text never
+waits for a picture.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ class EnginePool:
         self.encoder = encoder
         self._engine = Workers("engine", engine_workers)
         self._decode = Workers("decode", decode_workers)
+        self._tokenise = Workers("tokenise", 1)
         self.has_failed = False
 
     async def decode(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -49,7 +51,7 @@ class EnginePool:
             TextError: a text is empty or far too long.
             EngineError: the engine failed.
         """
-        batch = await self._decode.run(self.encoder.text_transform.encode, texts)
+        batch = await self._tokenise.run(self.encoder.text_transform.encode, texts)
         return await self._run(Encoder.embed_subwords, batch)
 
     async def match_scores(self, texts: TextFeatures, images: ImageFeatures) -> Floats:
@@ -88,6 +90,7 @@ class EnginePool:
     def close(self) -> None:
         """Wait for the work in hand and end the threads."""
         self._decode.close()
+        self._tokenise.close()
         self._engine.close()
 
     async def _run(self, call: Callable[Concatenate[Encoder, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -20,7 +20,7 @@ CODES: dict[str, tuple[int, str]] = {
     "multipart_invalid": (400, "The body is not multipart/form-data"),
     "bad_request": (400, "The request cannot be understood"),
     "unauthorized": (401, "A key is needed"),
-    "forbidden": (403, "The key may not do this"),
+    "forbidden": (403, "This may not be done"),
     "not_found": (404, "There is no such address"),
     "unknown_gallery": (404, "There is no such gallery"),
     "unknown_item": (404, "There is no such item"),

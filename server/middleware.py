@@ -99,8 +99,10 @@ class RequestMiddleware:
         service = self._service
         try:
             needed = auth.scope_needed(scope["method"], path)
+            headers = Headers(scope=scope)
+            auth.check_origin(headers.get("sec-fetch-site"), needed)
             if service.settings.api_keys and needed is not None:
-                auth.check_key(service.settings.api_keys, Headers(scope=scope).get("authorization"), needed)
+                auth.check_key(service.settings.api_keys, headers.get("authorization"), needed)
             counted = path != "/" and not path.startswith(_UNCOUNTED)
             if counted:
                 service.check_ready()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from index import Gallery, Item, Match, parse_filter
+from index import Filter, Gallery, GalleryInfo, Item, Match, parse_filter
 from runtime.encoder import Floats, ImageFeatures, TextFeatures
 from runtime.errors import GraphMissingError
 from server.errors import field_error
@@ -65,15 +65,8 @@ async def answer(service: Service, query: SearchRequest, uploaded: bytes | None,
     condition = None if query.filter is None else parse_filter(query.filter)
     embedded = await _embed(service, query, uploaded, timings)
     with timings.stage("search"):
-        found = await service.store(
-            gallery.search,
-            embedded.vector[None],
-            top_k=max(query.top_k, query.rerank),
-            target=query.target,
-            filter=condition,
-        )
-    least = -1.0 if query.min_score is None else query.min_score
-    scored = [_from(match) for match in found[0] if query.min_score is None or match.score >= least]
+        found, info = await service.store(_found, gallery, embedded.vector, query, condition)
+    scored = [_Scored(id=match.id, score=match.score) for match in found]
     pairs: dict[str, _Pair] = {}
     if query.rerank:
         with timings.stage("rerank"):
@@ -87,7 +80,6 @@ async def answer(service: Service, query: SearchRequest, uploaded: bytes | None,
             pairs |= await _pairs(service, gallery, query, embedded, missing)
             explanations = await _explained(service, scored, pairs)
     items = await service.store(gallery.get_many, [hit.id for hit in scored]) if query.include else {}
-    info = await service.store(gallery.info)
     return SearchAnswer(
         hits=[_hit(query, hit, items.get(hit.id), explanations.get(hit.id)) for hit in scored],
         gallery=GallerySummary(name=query.gallery, items=info.items, version=info.version),
@@ -157,8 +149,15 @@ def _mean(vectors: Sequence[Floats]) -> Floats:
     return np.asarray(mean / length if length > 1e-6 else vectors[0], np.float32)
 
 
-def _from(match: Match) -> _Scored:
-    return _Scored(id=match.id, score=match.score)
+def _found(
+    gallery: Gallery, vector: Floats, query: SearchRequest, condition: Filter | None
+) -> tuple[list[Match], GalleryInfo]:
+    """Search, and say what was searched: one trip to a thread for both."""
+    top_k = max(query.top_k, query.rerank)
+    found = gallery.search(vector[None], top_k=top_k, target=query.target, filter=condition)[0]
+    if query.min_score is not None:
+        found = [match for match in found if match.score >= query.min_score]
+    return found, gallery.info()
 
 
 async def _pairs(

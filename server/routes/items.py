@@ -1,7 +1,7 @@
 """`/galleries/{gallery}/items`: write, read, delete, list."""
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request
@@ -29,7 +29,7 @@ from server.bulk import BulkWrite, entries_of_form, entry_of_line, lines
 from server.errors import field_error
 from server.openapi import bulk_body, item_body
 from server.pictures import item_picture, one_picture, picture_bytes, unknown_item
-from server.schemas.galleries import BulkAnswer, ItemAnswer, ItemRequest, PageAnswer
+from server.schemas.galleries import BulkAnswer, ItemAnswer, ItemRequest, PageAnswer, WrittenItem
 from server.service import Service
 from server.storing import Draft, store_one
 
@@ -55,7 +55,8 @@ async def list_items(gallery: str, page: Annotated[PageQuery, Query()], service:
     opened = service.galleries.get(gallery)
     condition = None if page.filter is None else parse_filter(_json_of(page.filter))
     found = await service.store(opened.page, cursor=page.cursor, limit=page.limit, filter=condition)
-    return json_answer(PageAnswer(items=[_described(item) for item in found.items], next_cursor=found.next_cursor))
+    items = [ItemAnswer(**_fields(item)) for item in found.items]
+    return json_answer(PageAnswer(items=items, next_cursor=found.next_cursor), keep_none=True)
 
 
 @router.post("", response_model=BulkAnswer, openapi_extra=bulk_body())
@@ -95,10 +96,10 @@ async def get_item(gallery: str, item: str, service: ServiceOf) -> Response:
     found = await service.store(service.galleries.get(gallery).get, item)
     if found is None:
         raise unknown_item(gallery)
-    return json_answer(_described(found))
+    return json_answer(ItemAnswer(**_fields(found)), keep_none=True)
 
 
-@router.put("/{item:path}", response_model=ItemAnswer, openapi_extra=item_body())
+@router.put("/{item:path}", response_model=WrittenItem, openapi_extra=item_body())
 async def put_item(gallery: str, item: str, request: Request, service: ServiceOf, timings: TimingsOf) -> Response:
     """Store an item; it replaces the one of the same id, and is durable when this answers."""
     opened = service.galleries.get(gallery)
@@ -142,7 +143,8 @@ async def _written(service: Service, gallery: Gallery, item: str, outcome: Outco
     stored = await service.store(gallery.get, item)
     if stored is None:
         raise unknown_item("of this address")  # deleted by someone else between the two calls
-    return json_answer(_described(stored, outcome), status=201 if outcome == "created" else 200)
+    answer = WrittenItem(**_fields(stored), outcome=outcome)
+    return json_answer(answer, status=201 if outcome == "created" else 200, keep_none=True)
 
 
 def _json_of(text: str) -> object:
@@ -152,13 +154,12 @@ def _json_of(text: str) -> object:
         raise field_error("filter", f"this is not JSON: {error}") from None
 
 
-def _described(item: Item, outcome: Outcome | None = None) -> ItemAnswer:
-    return ItemAnswer(
-        id=item.id,
-        text=item.text,
-        metadata=item.metadata,
-        targets=sorted(item.targets),
-        has_picture=item.has_picture,
-        digest=item.content_digest,
-        outcome=outcome,
-    )
+def _fields(item: Item) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "text": item.text,
+        "metadata": item.metadata,
+        "targets": sorted(item.targets),
+        "has_picture": item.has_picture,
+        "digest": item.content_digest,
+    }

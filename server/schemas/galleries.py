@@ -66,12 +66,17 @@ class ItemAnswer(Answer):
     """An item."""
 
     id: str
-    text: str | None = None
+    text: str | None
     metadata: dict[str, JsonValue]
     targets: list[Literal["image", "text"]] = Field(description="what the item is found by")
     has_picture: bool = Field(description="whether `…/image` gives a picture")
     digest: str = Field(description="sha256 of what it was made from")
-    outcome: Literal["created", "replaced", "unchanged"] | None = Field(default=None, description="of a write")
+
+
+class WrittenItem(ItemAnswer):
+    """An item that was just written."""
+
+    outcome: Literal["created", "replaced", "unchanged"]
 
 
 class BulkOutcome(Answer):

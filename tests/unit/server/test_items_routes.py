@@ -113,7 +113,7 @@ async def test_pages_show_every_item_once_while_others_are_written(empty_client:
     while True:
         page = (await client.get(ITEMS, params={"limit": 3} | ({"cursor": cursor} if cursor else {}))).json()
         seen += [item["id"] for item in page["items"]]
-        cursor = page.get("next_cursor")
+        cursor = page["next_cursor"]
         if cursor is None:
             break
         await client.put(f"{ITEMS}/i00", json={"text": "blue"})

@@ -280,3 +280,12 @@ async def test_a_refused_body_is_not_read(tmp_path: Path) -> None:
         answer = await client.post("/search", content=chunks())
         assert answer.status_code == 401
         assert sent <= 1
+
+
+async def test_pages_of_other_sites_change_nothing(client: httpx.AsyncClient) -> None:
+    files = {"image": ("evil.jpg", jpeg())}
+    for site in ("cross-site", "same-site"):
+        refused = await client.post("/galleries/default/items", files=files, headers={"Sec-Fetch-Site": site})
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    own = await client.post("/galleries/default/items", files=files, headers={"Sec-Fetch-Site": "same-origin"})
+    assert own.status_code == 200
