@@ -230,6 +230,9 @@ def _port(host: str, port: int) -> Iterator[Finding]:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
     except OSError as error:
+        if _vernier_answers(host, port):
+            yield Finding(what="port", state="note", found=f"a Vernier server answers at {host}:{port} already")
+            return
         yield Finding(
             what="port",
             state="wrong",
@@ -238,6 +241,17 @@ def _port(host: str, port: int) -> Iterator[Finding]:
         )
         return
     yield Finding(what="port", state="good", found=f"{host}:{port} is free")
+
+
+def _vernier_answers(host: str, port: int) -> bool:
+    from vernier.client import Client, Retry
+
+    reachable = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    try:
+        with Client(f"http://{reachable}:{port}", timeout_s=2, retry=Retry(attempts=1)) as client:
+            return client.health().status in ("ready", "not_ready")
+    except VernierError:
+        return False
 
 
 def _size(count: int) -> str:

@@ -1,4 +1,4 @@
-"""The command line that other people call from scripts: commands, flags, exit statuses; and asking for help is cheap."""
+"""The command line as scripts call it: commands, flags, exit statuses; and that asking for help is cheap."""
 
 import os
 import subprocess

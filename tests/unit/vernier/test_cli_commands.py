@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -282,12 +283,19 @@ def test_the_doctor_looks_at_everything(vernier: Vernier, bundle: Path, gallery:
     assert "4 items" in findings["gallery"]["found"]
 
 
-def test_the_doctor_says_what_is_wrong_and_how_to_mend_it(vernier: Vernier, server: Running, tmp_path: Path) -> None:
-    port = server.url.rpartition(":")[2]
-    ran = vernier("doctor", "--bundle", tmp_path, "--gallery", tmp_path, "--port", port)
+def test_the_doctor_says_what_is_wrong_and_how_to_mend_it(vernier: Vernier, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        port = somebody.getsockname()[1]
+        ran = vernier("doctor", "--bundle", tmp_path, "--gallery", tmp_path, "--port", port)
     assert ran.status == 1
     assert ran.out.count("wrong") == 3
     assert ran.out.count("->") >= 3
+
+
+def test_the_doctor_knows_a_server_of_ours(vernier: Vernier, server: Running, bundle: Path) -> None:
+    ran = vernier("doctor", "--bundle", bundle, "--port", server.url.rpartition(":")[2])
+    assert "a Vernier server answers" in ran.out
+    assert ran.status == 0, ran.out
 
 
 def test_progress_is_told_in_plain_lines(vernier: Vernier, tmp_path: Path) -> None:
