@@ -115,7 +115,7 @@ def fill_cache(
 
 
 def _key(folder: Path, names: Sequence[str], backbone: BackboneConfig) -> str:
-    digest = hashlib.sha256(json.dumps([1, VIEWS, backbone.sha256, backbone.output, backbone.size_px]).encode())
+    digest = hashlib.sha256(json.dumps([2, VIEWS, backbone.sha256, backbone.outputs, backbone.size_px]).encode())
     digest.update(json.dumps([backbone.mean, backbone.std]).encode())
     for name in names:
         file = folder / name

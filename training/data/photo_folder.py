@@ -24,7 +24,7 @@ class PhotoFolder:
         captions: JSON lines `{"image", "captions", "split"?}`.
         images: the folder that `image` is relative to.
         backbone: an ONNX file, pretrained on pictures.
-        grid: the tensor in it that is its grid of features; what goes into its last global pooling when None.
+        grid: the tensors in it that make its grid of features (see `training.model.backbone`); found when None.
         size_px: side of its input where the file leaves that open.
         mean: per channel of its input, subtracted after scaling to 0..1.
         std: per channel of its input, divided by afterwards.
@@ -34,7 +34,7 @@ class PhotoFolder:
     captions: str = "captions.jsonl"
     images: str = "images"
     backbone: str = "backbone.onnx"
-    grid: str | None = None
+    grid: tuple[str, ...] | None = None
     size_px: int = 224
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)

@@ -3,8 +3,13 @@
 Locked-image tuning (Zhai et al., 2022) leaves a pretrained image network as it is and learns everything else. The file
 is named by the config and checked by its digest; it is never copied into a checkpoint. Training reads cached grids
 (`training.data.grid_cache`); export joins the same graph in front of the trained layers, so both see the same numbers.
+
+The last features of a network trained to name things have lost colours and textures. So the grid also holds the
+features of an earlier, finer stage, averaged over each patch, and the mean and spread of the patch's colours in four
+quarters.
 """
 
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,17 +28,21 @@ from runtime.preprocess.image import ImageTransform
 PIXELS, GRID = "pixels", "grid"
 
 _POOLING = ("GlobalAveragePool", "GlobalMaxPool")
+_COLOURS = 24  # red, green, blue: mean and spread in each quarter of a patch
 _OPSET = 18  # that of the exported graphs, which this one is joined with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackboneConfig:
-    """A convolutional network in an ONNX file, and the tensor in it that is its grid of features."""
+    """A convolutional network in an ONNX file, and the tensors in it that make its grid of features."""
 
     file: str
     sha256: str
-    output: str  # the tensor [images, channels, rows, columns]
-    channels: int
+    outputs: tuple[
+        str, ...
+    ]  # tensors [images, channels, rows, columns]; the first one's rows and columns are the grid's
+    factors: tuple[int, ...]  # how many of a tensor's rows and columns make one of the grid
+    channels: int  # of all of them together, and of the colours
     rows: int
     columns: int
     size_px: int  # side of the square input
@@ -50,7 +59,7 @@ class BackboneConfig:
 def describe_backbone(
     file: Path,
     *,
-    output: str | None = None,
+    outputs: Sequence[str] | None = None,
     size_px: int = 224,
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
     std: tuple[float, float, float] = (0.5, 0.5, 0.5),
@@ -59,26 +68,46 @@ def describe_backbone(
 
     Args:
         file: a network with one picture input, channels first or last.
-        output: the tensor that is the grid; what goes into the last global pooling when None.
+        outputs: the tensors that make the grid, coarsest first. When None: what goes into the last global pooling, and
+            the widest tensor of twice its rows and columns (the last of those, where several are equally wide).
         size_px: side of the input where the file leaves it open.
         mean: per channel, subtracted after scaling to 0..1.
         std: per channel, divided by afterwards.
 
     Raises:
-        DataError: `backbone_invalid` when the file is missing, is no network over pictures, or has no such tensor.
+        DataError: `backbone_invalid` when the file is missing, is no network over pictures, or has no such tensors.
     """
     model = _read(file)
     is_channels_last, side = _input_layout(model, file)
-    output = output or _before_pooling(model, file)
-    shape = _probe(model, output, side or size_px, is_channels_last, file)
+    side = side or size_px
+    shapes = _shapes(model, side, is_channels_last)
+    chosen = tuple(outputs) if outputs else _chosen(model, shapes, file)
+    for name in chosen:
+        if len(shapes.get(name, ())) != 4:
+            raise DataError(
+                f"{file} has no tensor {name!r} of the shape [images, channels, rows, columns].",
+                code="backbone_invalid",
+            )
+    _, _, rows, columns = shapes[chosen[0]]
+    factors = tuple(shapes[name][2] // rows for name in chosen)
+    fitting = (
+        shapes[name][2:] == (factor * rows, factor * columns) for name, factor in zip(chosen, factors, strict=True)
+    )
+    if not all(fitting) or side % (2 * rows) or side % (2 * columns):
+        raise DataError(
+            f"{file}: {rows} x {columns} patches do not divide the finer tensors and the {side} pixels of the input; "
+            "name other tensors.",
+            code="backbone_invalid",
+        )
     return BackboneConfig(
         file=str(file),
         sha256=file_digest(file),
-        output=output,
-        channels=shape[1],
-        rows=shape[2],
-        columns=shape[3],
-        size_px=side or size_px,
+        outputs=chosen,
+        factors=factors,
+        channels=sum(shapes[name][1] for name in chosen) + _COLOURS,
+        rows=rows,
+        columns=columns,
+        size_px=side,
         is_channels_last=is_channels_last,
         mean=mean,
         std=std,
@@ -99,7 +128,7 @@ def grid_graph(config: BackboneConfig) -> onnx.ModelProto:
             code="backbone_invalid",
         )
     model = onnx.version_converter.convert_version(model, _OPSET)
-    graph = _cut(model, config.output, config.is_channels_last)
+    graph = _cut(model, config)
     graph.input.append(
         helper.make_tensor_value_info(PIXELS, TensorProto.FLOAT, ["batch", 3, config.size_px, config.size_px])
     )
@@ -158,34 +187,56 @@ def _input_layout(model: onnx.ModelProto, file: Path) -> tuple[bool, int | None]
     return is_channels_last, (sizes[1] if is_channels_last else sizes[2]) or None
 
 
+def _chosen(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], file: Path) -> tuple[str, ...]:
+    coarse = _before_pooling(model, file)
+    if len(shapes.get(coarse, ())) != 4:
+        return (coarse,)
+    finer = [
+        name
+        for name in (output for node in _leading_to(model, {coarse}) for output in node.output)
+        if len(shapes.get(name, ())) == 4 and shapes[name][2:] == tuple(2 * side for side in shapes[coarse][2:])
+    ]
+    widest = max((shapes[name][1] for name in finer), default=0)
+    return (coarse, *[name for name in finer if shapes[name][1] == widest][-1:])
+
+
 def _before_pooling(model: onnx.ModelProto, file: Path) -> str:
     for node in reversed(model.graph.node):
         if node.op_type in _POOLING:
             return str(node.input[0])
     raise DataError(
-        f"{file} has no global pooling, so name the tensor that is its grid of features.", code="backbone_invalid"
+        f"{file} has no global pooling, so name the tensors that make its grid of features.", code="backbone_invalid"
     )
 
 
-def _probe(model: onnx.ModelProto, output: str, side: int, is_channels_last: bool, file: Path) -> tuple[int, ...]:
-    """The shape of the grid for one grey picture."""
-    if output not in {name for node in model.graph.node for name in node.output}:
-        raise DataError(f"{file} has no tensor {output!r}.", code="backbone_invalid")
+def _leading_to(model: onnx.ModelProto, outputs: Set[str]) -> list[onnx.NodeProto]:
+    """The nodes that some tensors depend on, in order."""
+    needed, nodes = set(outputs), []
+    for node in reversed(model.graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            nodes.append(node)
+    return nodes[::-1]
+
+
+def _shapes(model: onnx.ModelProto, side: int, is_channels_last: bool) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor that depends on the picture, for one grey picture."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    source = next(entry.name for entry in model.graph.input if entry.name not in weights)
+    moving = {source}
+    for node in model.graph.node:
+        if moving & set(node.input):
+            moving |= set(node.output)
+    names = sorted(moving - {source, ""})
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
     del probed.graph.output[:]
-    probed.graph.output.append(helper.make_empty_tensor_value_info(output))
+    probed.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     options = ort.SessionOptions()
     options.log_severity_level = 4
     session = ort.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
     pixels = np.zeros((1, side, side, 3) if is_channels_last else (1, 3, side, side), np.float32)
-    shape = tuple(session.run([output], {session.get_inputs()[0].name: pixels})[0].shape)
-    if len(shape) != 4:
-        raise DataError(
-            f"tensor {output!r} of {file} has the shape {list(shape)}, not [images, channels, rows, columns].",
-            code="backbone_invalid",
-        )
-    return shape
+    return {name: np.shape(value) for name, value in zip(names, session.run(names, {source: pixels}), strict=True)}
 
 
 def _used_opsets(model: onnx.ModelProto, graph: onnx.GraphProto) -> list[onnx.OperatorSetIdProto]:
@@ -193,21 +244,46 @@ def _used_opsets(model: onnx.ModelProto, graph: onnx.GraphProto) -> list[onnx.Op
     return [opset for opset in model.opset_import if opset.domain in domains]
 
 
-def _cut(model: onnx.ModelProto, output: str, is_channels_last: bool) -> onnx.GraphProto:
-    """The nodes and weights that lead to the output, from `pixels` to `grid`, both still to be declared."""
-    needed, nodes = {output}, []
-    for node in reversed(model.graph.node):
-        if needed & set(node.output):
-            needed |= set(node.input)
-            nodes.append(node)
+def _cut(model: onnx.ModelProto, config: BackboneConfig) -> onnx.GraphProto:
+    """The nodes and weights from `pixels` to `grid`, both still to be declared."""
+    nodes = _leading_to(model, set(config.outputs))
+    needed = {name for node in nodes for name in node.input}
     weights = [tensor for tensor in model.graph.initializer if tensor.name in needed]
     weight_names = {tensor.name for tensor in weights}
     source = next(entry.name for entry in model.graph.input if entry.name not in weight_names)
-    turn = [0, 2, 3, 1] if is_channels_last else [0, 1, 2, 3]
-    before = helper.make_node("Transpose", [PIXELS], [source], perm=turn)
-    rows_in_line = numpy_helper.from_array(np.array([0, 0, -1], np.int64), "grid_shape")
-    after = [
-        helper.make_node("Reshape", [output, "grid_shape"], ["channels_first_grid"]),
-        helper.make_node("Transpose", ["channels_first_grid"], [GRID], perm=[0, 2, 1]),
+    turn = [0, 2, 3, 1] if config.is_channels_last else [0, 1, 2, 3]
+    parts = [f"grid/{number}" for number in range(len(config.outputs))]
+    shape = numpy_helper.from_array(np.array([0, 0, -1], np.int64), "grid/shape")
+    pooled = [
+        _mean(name, part, factor, factor)
+        for name, part, factor in zip(config.outputs, parts, config.factors, strict=True)
     ]
-    return helper.make_graph([before, *reversed(nodes), *after], "backbone", [], [], [*weights, rows_in_line])
+    after = [
+        *pooled,
+        *_colours(config),
+        helper.make_node("Concat", [*parts, "grid/colour_mean", "grid/colour_spread"], ["grid/all"], axis=1),
+        helper.make_node("Reshape", ["grid/all", "grid/shape"], ["grid/channels_first"]),
+        helper.make_node("Transpose", ["grid/channels_first"], [GRID], perm=[0, 2, 1]),
+    ]
+    first = helper.make_node("Transpose", [PIXELS], [source], perm=turn)
+    return helper.make_graph([first, *nodes, *after], "backbone", [], [], [*weights, shape])
+
+
+def _colours(config: BackboneConfig) -> list[onnx.NodeProto]:
+    """Mean and standard deviation of red, green and blue in the four quarters of each patch."""
+    quarter = config.size_px // (2 * config.rows), config.size_px // (2 * config.columns)
+    return [
+        _mean(PIXELS, "colour/mean", *quarter),
+        helper.make_node("Mul", [PIXELS, PIXELS], ["colour/squares"]),
+        _mean("colour/squares", "colour/mean_square", *quarter),
+        helper.make_node("Mul", ["colour/mean", "colour/mean"], ["colour/square_mean"]),
+        helper.make_node("Sub", ["colour/mean_square", "colour/square_mean"], ["colour/variance"]),
+        helper.make_node("Relu", ["colour/variance"], ["colour/not_negative"]),
+        helper.make_node("Sqrt", ["colour/not_negative"], ["colour/spread"]),
+        helper.make_node("SpaceToDepth", ["colour/mean"], ["grid/colour_mean"], blocksize=2),
+        helper.make_node("SpaceToDepth", ["colour/spread"], ["grid/colour_spread"], blocksize=2),
+    ]
+
+
+def _mean(source: str, out: str, rows: int, columns: int) -> onnx.NodeProto:
+    return helper.make_node("AveragePool", [source], [out], kernel_shape=[rows, columns], strides=[rows, columns])

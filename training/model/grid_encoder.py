@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from training.model.backbone import BackboneConfig, running_backbone
 from training.model.transformer import LAYER_NORM_EPS, Block, initialise
 
+_IMAGES_SEEN = 64  # of each batch, for the statistics of channels
+_BATCHES_SEEN = 100
+_LEAST_VARIANCE = 1e-4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridEncoderConfig:
@@ -40,8 +44,7 @@ class GridEncoder(nn.Module):
         self.width = config.width
         self.grid = (config.backbone.rows, config.backbone.columns)
         patches = config.backbone.rows * config.backbone.columns
-        self.norm_grid = nn.LayerNorm(config.backbone.channels, eps=LAYER_NORM_EPS, elementwise_affine=False)
-        self.project = nn.Linear(config.backbone.channels, config.width)
+        self.project = StandardisedLinear(config.backbone.channels, config.width)
         self.position = nn.Parameter(torch.empty(patches, config.width))
         self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
@@ -55,11 +58,11 @@ class GridEncoder(nn.Module):
             pixels: [images, 3, side, side] normalised pixels, or [images, patches, channels] grids already computed.
         """
         grids = self.grids(pixels) if pixels.ndim == 4 else pixels
-        position = self.position.expand(len(grids), -1, -1)
+        position = self.position.expand(grids.shape[0], -1, -1)
         if self.training and self.config.dropped_patches > 0:
             kept = self._kept(grids)
             grids, position = _take(grids, kept), _take(position, kept)
-        tokens = self.project(self.norm_grid(grids.to(self.project.weight.dtype))) + position
+        tokens = self.project(grids) + position
         for block in self.blocks:
             tokens = block(tokens)
         out: Tensor = self.norm(tokens)
@@ -74,6 +77,43 @@ class GridEncoder(nn.Module):
         images, patches = grids.shape[:2]
         count = max(1, round(patches * (1 - self.config.dropped_patches)))
         return torch.rand(images, patches, device=grids.device).argsort(dim=1)[:, :count]
+
+
+class StandardisedLinear(nn.Module):
+    """A linear layer over channels brought to mean zero and spread one, by what was seen of them in training.
+
+    The channels of a backbone's stages and of colours differ widely in size, and the rare ones say most. The statistics
+    are folded into the weights, so the features themselves are never copied.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, width)
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("mean_square", torch.ones(channels))
+        self.register_buffer("num_seen", torch.zeros(()))
+        self.mean: Tensor
+        self.mean_square: Tensor
+        self.num_seen: Tensor
+
+    def forward(self, features: Float[Tensor, "images patches channels"]) -> Float[Tensor, "images patches width"]:
+        """The projected features."""
+        if self.training:
+            self._see(features[:_IMAGES_SEEN])
+        scale = (self.mean_square - self.mean.square()).clamp(min=_LEAST_VARIANCE).rsqrt()
+        weight = self.linear.weight * scale
+        bias = self.linear.bias - weight @ self.mean
+        return nn.functional.linear(features.to(weight.dtype), weight, bias)
+
+    @torch.no_grad()
+    def _see(self, features: Tensor) -> None:
+        """Take some features into the average over all that was seen, as long as that is not settled."""
+        if self.num_seen >= _BATCHES_SEEN:
+            return
+        self.num_seen += 1
+        seen = features.float().flatten(0, 1)
+        self.mean.lerp_(seen.mean(dim=0), 1 / self.num_seen)
+        self.mean_square.lerp_(seen.square().mean(dim=0), 1 / self.num_seen)
 
 
 def _take(rows: Tensor, kept: Tensor) -> Tensor:

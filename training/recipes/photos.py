@@ -91,7 +91,7 @@ def _config(recipe: str, data: Path, folder: PhotoFolder, *, text: TextConfig, t
 def _backbone(data: Path, folder: PhotoFolder) -> BackboneConfig:
     return describe_backbone(
         data / folder.backbone,
-        output=folder.grid,
+        outputs=folder.grid,
         size_px=folder.size_px,
         mean=folder.mean,
         std=folder.std,

@@ -1,4 +1,4 @@
-"""A small set of drawn photos with captions, a backbone with random weights and a tiny text tower, all made on the spot."""
+"""Drawn photos with captions, a backbone with random weights and a tiny text tower, all made on the spot."""
 
 import json
 from pathlib import Path
@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 60), "blue": (40, 60, 220), "white": (250, 250, 250)}
 SHAPES = ("ball", "box")
 SIDE_PX = 32
+FINE_CHANNELS = 5
 
 
 def write_photos(folder: Path, *, count: int = 24, num_dev: int = 4) -> None:
@@ -34,10 +35,11 @@ def write_photos(folder: Path, *, count: int = 24, num_dev: int = 4) -> None:
 
 
 def write_backbone(file: Path, *, is_channels_last: bool = False, channels: int = 12, seed: int = 0) -> None:
-    """One convolution into a 4 x 4 grid, then pooling and three classes, as an ONNX file."""
+    """Convolutions into 8 x 8 and then 4 x 4 cells, pooling, and three classes, as an ONNX file."""
     rng = np.random.default_rng(seed)
     weights = [
-        numpy_helper.from_array(rng.normal(0, 0.1, (channels, 3, 8, 8)).astype(np.float32), "conv_weight"),
+        numpy_helper.from_array(rng.normal(0, 0.2, (FINE_CHANNELS, 3, 4, 4)).astype(np.float32), "fine_weight"),
+        numpy_helper.from_array(rng.normal(0, 0.3, (channels, FINE_CHANNELS, 2, 2)).astype(np.float32), "conv_weight"),
         numpy_helper.from_array(rng.normal(0, 1, (channels, 3)).astype(np.float32), "class_weight"),
     ]
     size = ["images", SIDE_PX, SIDE_PX, 3] if is_channels_last else ["images", 3, SIDE_PX, SIDE_PX]
@@ -48,7 +50,9 @@ def write_backbone(file: Path, *, is_channels_last: bool = False, channels: int 
     )
     nodes = [
         *first,
-        helper.make_node("Conv", ["turned", "conv_weight"], ["convolved"], strides=[8, 8]),
+        helper.make_node("Conv", ["turned", "fine_weight"], ["fine_convolved"], strides=[4, 4]),
+        helper.make_node("Relu", ["fine_convolved"], ["fine_features"]),
+        helper.make_node("Conv", ["fine_features", "conv_weight"], ["convolved"], strides=[2, 2]),
         helper.make_node("Relu", ["convolved"], ["features"]),
         helper.make_node("GlobalAveragePool", ["features"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),

@@ -44,13 +44,13 @@ def test_second_filling_computes_nothing(photos):
 
 
 def test_what_was_interrupted_goes_on(photos):
-    class Interrupted(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(done: int, total: int) -> None:
-        raise Interrupted
+        raise StoppedError
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         fill(photos, progress=stop)
     calls: list[int] = []
     cache = fill(photos, progress=lambda done, total: calls.append(done))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from runtime.errors import DataError, UsageError
-from tests.unit.training.photo_set import write_backbone, write_photos, write_tower
+from tests.unit.training.photo_set import FINE_CHANNELS, write_backbone, write_photos, write_tower
 from training.checkpoint import load_trained
 from training.data.photo_folder import PhotoFolder, find_parts
 from training.recipes import photos
@@ -34,7 +34,7 @@ def data(made, tmp_path, monkeypatch):
 
 def test_recipe_reads_the_data_directory(data):
     config = load_recipe("training.recipes.photos:lit", data)
-    assert config.model.image.backbone.channels == 12
+    assert config.model.image.backbone.channels == 12 + FINE_CHANNELS + 24
     assert config.model.text.width == 24
     assert config.batch_size * (config.num_steps // photos.EPOCHS) <= 20
 
@@ -104,13 +104,13 @@ def test_lexicon_has_the_content_words_by_frequency(data):
 
 def test_patches_are_dropped_in_training_alone(data):
     encoder = load_recipe("training.recipes.photos:lit_from_nothing", data).model.image.build()
-    grids = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 16, 12)).astype(np.float32))
+    grids = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 16, 12 + FINE_CHANNELS + 24)).astype(np.float32))
     assert encoder.eval()(grids).shape[1] == 16
     assert encoder.train()(grids).shape[1] < 16
 
 
 def test_wrong_data_directories_are_refused(data, tmp_path):
-    with pytest.raises(DataError, match="no captions.jsonl"):
+    with pytest.raises(DataError, match=r"no captions\.jsonl"):
         find_parts(tmp_path / "nowhere")
     with pytest.raises(DataError, match="name it with --data"):
         photos.lit(None)
@@ -121,7 +121,7 @@ def test_wrong_data_directories_are_refused(data, tmp_path):
     with pytest.raises(DataError, match="size_px"):
         find_parts(data)
     (data / "photos.toml").write_text('text_tower = "nowhere"\n')
-    with pytest.raises(DataError, match=r"config.json is missing"):
+    with pytest.raises(DataError, match=r"config\.json is missing"):
         photos.lit(data)
     with pytest.raises(UsageError):
         load_recipe("training.recipes.photos:nothing", data)
