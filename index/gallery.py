@@ -79,6 +79,10 @@ class Gallery(Protocol):
         """
         ...
 
+    def upkeep(self) -> None:
+        """Do what is due after many writes, and nothing when nothing is; searches and writes go on meanwhile."""
+        ...
+
     def close(self) -> None:
         """Let go of the gallery; closing twice does no harm."""
         ...

@@ -107,6 +107,7 @@ def add(
                 progress(done, total)
         while writing:
             outcomes.update(writing.popleft().result())
+    gallery.upkeep()
     return IngestReport(
         created=outcomes["created"],
         replaced=outcomes["replaced"],

@@ -18,19 +18,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from index.checks import check_gallery_name, checked_item, checked_queries
 from index.filters import Filter
 from index.items import FILE, Change, Identity, ItemStore, State
 from index.locks import FolderLock
 from index.memory import Memory
-from index.records import Floats, GalleryInfo, Item, Match, NewItem, Outcome, Page, Target
+from index.records import TARGETS, Floats, GalleryInfo, Item, Match, NewItem, Outcome, Page, Target
 from index.snapshot import read_snapshot, remove_leftovers, snapshot_version, write_snapshot
-from index.vectors import Rows, prove_filters_are_obeyed
+from index.target_index import EXACT_UP_TO
+from index.tuning import Tuning, make_candidates
+from index.vectors import RowSet, prove_filters_are_obeyed
 from index.verify import find_problems
 from runtime.errors import GalleryError
 
 MAX_TOP_K = 10_000
 MAX_PAGE = 1_000
+
+TUNED_FROM = 100_000
+"""From so many vectors on, upkeep makes an index of candidates; below, exact search is quick enough."""
 
 _LOCK = "lock"
 _CACHED_FILTERS = 8
@@ -44,6 +51,7 @@ class GalleryStats:
     """What a gallery takes and holds.
 
     Attributes:
+        image_recall, text_recall: recall@10 measured when the target was last tuned; None while it is searched exactly.
         snapshot_version: version that the snapshot shows; None when there is none.
         changes_in_log: rows to look up again when the gallery starts from its snapshot.
     """
@@ -51,6 +59,8 @@ class GalleryStats:
     info: GalleryInfo
     image_vectors: int
     text_vectors: int
+    image_recall: float | None
+    text_recall: float | None
     file_bytes: int
     snapshot_bytes: int
     snapshot_version: int | None
@@ -63,11 +73,13 @@ class LocalGallery:
     def __init__(self, folder: Path, *, space: str | None, dim: int | None, create: bool, read_only: bool) -> None:
         self.folder = folder
         self.read_only = read_only
+        self._upkeep_mutex = threading.Lock()  # taken before the next, where both are
         self._write_mutex = threading.Lock()
         self._follow_mutex = threading.Lock()
         self._is_closed = False
-        self._filtered: OrderedDict[Filter, tuple[int, Rows]] = OrderedDict()
+        self._filtered: OrderedDict[Filter, tuple[int, RowSet]] = OrderedDict()
         self._filtered_mutex = threading.Lock()
+        self._untunable: dict[Target, int] = {}  # how many vectors there were when exact search was found better
         identity = self._prepare_folder(space=space, dim=dim, create=create)
         self._folder_lock = None if read_only else FolderLock(folder / _LOCK)
         try:
@@ -134,7 +146,7 @@ class LocalGallery:
         if not 1 <= limit <= MAX_PAGE:
             raise GalleryError(f"a page holds 1 to {MAX_PAGE:,} items, not {limit}.", code="limit_invalid")
         after_row = _row_of(cursor)
-        rows = None if filter is None else self._rows_passing(filter)
+        rows = None if filter is None else self._rows_passing(filter).rows
         found = self._store.page(after_row=after_row, limit=limit + 1, rows=rows)
         next_cursor = str(found[limit - 1][0]) if len(found) > limit else None
         return Page(items=[item for _, item in found[:limit]], next_cursor=next_cursor)
@@ -159,13 +171,13 @@ class LocalGallery:
 
     def close(self) -> None:
         """Write a snapshot when much has changed, and let go of the gallery; closing twice does no harm."""
-        with self._write_mutex:
+        with self._upkeep_mutex, self._write_mutex:
             if self._is_closed:
                 return
             self._is_closed = True
             try:
-                if not self.read_only and self._changes_in_log() >= _SNAPSHOT_LEAST_CHANGES:
-                    self._write_snapshot()
+                if not self.read_only and self._is_snapshot_due():
+                    write_snapshot(self.folder, self._store, self._memory)
             except GalleryError as error:
                 _log.warning("event=snapshot_failed folder=%s reason=%s", self.folder, error)
             finally:
@@ -187,6 +199,8 @@ class LocalGallery:
             info=self.info(),
             image_vectors=self._memory.num_vectors("image"),
             text_vectors=self._memory.num_vectors("text"),
+            image_recall=self._recall("image"),
+            text_recall=self._recall("text"),
             file_bytes=sum(_size(self.folder / f"{FILE}{end}") for end in ("", "-wal")),
             snapshot_bytes=sum(_size(file) for file in (self.folder / "snapshot").glob("*")),
             snapshot_version=snapshot_version(self.folder),
@@ -197,7 +211,7 @@ class LocalGallery:
         """Compare everything with everything; return what is wrong, in words. Writes wait meanwhile."""
         self._refuse_closed()
         try:
-            with self._write_mutex, self._follow_mutex, self._store.state() as state:
+            with self._upkeep_mutex, self._write_mutex, self._follow_mutex, self._store.state() as state:
                 if self.read_only:
                     self._bring_up_to(state)
                 return find_problems(self.folder, self._store, state, self._memory)
@@ -205,18 +219,41 @@ class LocalGallery:
             return [str(error)]
 
     def snapshot(self) -> None:
-        """Write a snapshot of the vectors and shorten the log of changes. Searches go on meanwhile."""
+        """Write a snapshot of what is in memory and shorten the log of changes. Searches and writes go on meanwhile."""
         self._refuse_writing()
-        with self._write_mutex:
-            self._write_snapshot()
+        with self._upkeep_mutex:
+            write_snapshot(self.folder, self._store, self._memory)
+
+    def tune(self) -> list[Tuning]:
+        """Make large targets quick to search, keeping recall@10 at 0.95 or more; return what was chosen.
+
+        Searches go on meanwhile, and writes but for a moment at the end. Small targets stay exact.
+        """
+        self._refuse_writing()
+        with self._upkeep_mutex:
+            chosen = [self._tune_one(target) for target in TARGETS if self._memory.num_vectors(target) > EXACT_UP_TO]
+            write_snapshot(self.folder, self._store, self._memory)
+        return chosen
+
+    def upkeep(self) -> None:
+        """Do what is due after many writes, and nothing when nothing is: tune, or write a snapshot."""
+        self._refuse_writing()
+        if any(self._is_tuning_due(target) for target in TARGETS):
+            self.tune()
+        elif self._is_snapshot_due():
+            self.snapshot()
 
     def rebuild(self) -> None:
         """Make everything anew that follows from the items: what filters and searches see, and the snapshot."""
         self._refuse_writing()
-        with self._write_mutex:
-            self._store.rebuild_attributes()
-            self._memory = self._read_everything()
-            self._write_snapshot()
+        with self._upkeep_mutex:
+            with self._write_mutex:
+                self._store.rebuild_attributes()
+                self._memory = self._read_everything()
+            for target in TARGETS:
+                if self._memory.num_vectors(target) >= TUNED_FROM:
+                    self._tune_one(target)
+            write_snapshot(self.folder, self._store, self._memory)
 
     def compact(self) -> tuple[int, int]:
         """Give the room of what was deleted back to the disk; return the bytes of the file before and after."""
@@ -274,7 +311,7 @@ class LocalGallery:
             change = state.changes_since(snapshot.version)
             if change is None:
                 return Memory.from_state(state, self._store.identity.dim)
-            memory = Memory.from_snapshot(snapshot.vectors, snapshot.version, state, self._store.identity.dim)
+            memory = Memory.from_snapshot(snapshot.indexes, snapshot.version, state, self._store.identity.dim)
             memory.apply(change)
             return memory
 
@@ -295,7 +332,12 @@ class LocalGallery:
             if data_version == self._seen_data_version:
                 return
             with self._store.state() as state:
-                self._bring_up_to(state)
+                change = state.changes_since(self._memory.version)
+            if change is None:
+                self._memory = self._load()
+            else:
+                self._take_in(change)
+            self._store.version = self._memory.version
             self._seen_data_version = data_version
 
     def _bring_up_to(self, state: State) -> None:
@@ -306,13 +348,14 @@ class LocalGallery:
             self._take_in(change)
         self._store.version = state.version
 
-    def _rows_passing(self, filter: Filter) -> Rows:
+    def _rows_passing(self, filter: Filter) -> RowSet:
         with self._filtered_mutex:
             known = self._filtered.get(filter)
             if known is not None and known[0] == self._store.version:
                 self._filtered.move_to_end(filter)
                 return known[1]
-        version, rows = self._store.matching_rows(filter)
+        version, found = self._store.matching_rows(filter)
+        rows = RowSet(found)
         with self._filtered_mutex:
             self._filtered[filter] = (version, rows)
             self._filtered.move_to_end(filter)
@@ -320,13 +363,41 @@ class LocalGallery:
                 self._filtered.popitem(last=False)
         return rows
 
+    def _recall(self, target: Target) -> float | None:
+        candidates = self._memory.candidates(target)
+        return None if candidates is None else candidates.fit.recall
+
     def _changes_in_log(self) -> int:
         with self._store.database.reading() as connection:
             return int(connection.execute("SELECT count(DISTINCT row) FROM changes").fetchone()[0])
 
-    def _write_snapshot(self) -> None:
-        version, vectors = self._memory.frozen()
-        write_snapshot(self.folder, self._store, vectors, version=version)
+    def _is_snapshot_due(self) -> bool:
+        return self._changes_in_log() >= max(_SNAPSHOT_LEAST_CHANGES, len(self._memory) // 20)
+
+    def _is_tuning_due(self, target: Target) -> bool:
+        """Say whether a large target has no candidates, or too many that are stale, or was tuned when much smaller."""
+        num_vectors, candidates = self._memory.num_vectors(target), self._memory.candidates(target)
+        if num_vectors < max(TUNED_FROM, 2 * self._untunable.get(target, 0)):
+            return False
+        if candidates is None:
+            return True
+        return len(candidates) > 1.5 * num_vectors or num_vectors > 2 * candidates.fit.num_vectors
+
+    def _tune_one(self, target: Target) -> Tuning:
+        version = self._memory.version
+        candidates, tuning = make_candidates(self._memory, target)
+        self._untunable[target] = tuning.num_vectors if candidates is None else 0
+        with self._write_mutex:
+            if candidates is not None:
+                with self._store.state() as state:
+                    change = state.changes_since(version)
+                assert change is not None  # the log is shortened by snapshots alone, and those wait
+                new = change.vectors[target]
+                if new:
+                    candidates.add(np.fromiter(new, np.int64), np.stack(list(new.values())))
+            self._memory.adopt(target, candidates)
+        _log.info("event=gallery_tuned folder=%s %s", self.folder, tuning)
+        return tuning
 
     def _refuse_writing(self) -> None:
         self._refuse_closed()

@@ -1,14 +1,17 @@
 """What searches read: every item's id and vectors in memory, as of one version of the gallery."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
+from index.candidates import Candidates, Fit
 from index.items import Change, State
 from index.locks import ReadWriteLock
 from index.records import TARGETS, Floats, Match, Target
-from index.vectors import FlatVectors, Rows
+from index.target_index import TargetIndex
+from index.vectors import FlatVectors, Rows, RowSet
 
+_CHUNK = 4096  # rows copied at a time while others wait
 _MOST_TIES = 4096  # so many hits of one score are put in the order of their ids; beyond, FAISS picks among them
 
 
@@ -17,10 +20,11 @@ class Memory:
 
     def __init__(self, dim: int) -> None:
         self.version = 0
+        self.dim = dim
         self._lock = ReadWriteLock()
         self._names: list[str | None] = []
         self._num_items = 0
-        self._vectors: dict[Target, FlatVectors] = {target: FlatVectors(dim) for target in TARGETS}
+        self._indexes: dict[Target, TargetIndex] = {target: TargetIndex(FlatVectors(dim)) for target in TARGETS}
 
     @classmethod
     def from_state(cls, state: State, dim: int) -> "Memory":
@@ -28,17 +32,17 @@ class Memory:
         memory = cls(dim)
         memory.version = state.version
         memory._learn_names(state)
-        for target, vectors in memory._vectors.items():
+        for target, index in memory._indexes.items():
             for rows, chunk in state.vectors(target):
-                vectors.put(rows, chunk)
+                index.put(rows, chunk)
         return memory
 
     @classmethod
-    def from_snapshot(cls, vectors: dict[Target, FlatVectors], version: int, state: State, dim: int) -> "Memory":
+    def from_snapshot(cls, indexes: dict[Target, TargetIndex], version: int, state: State, dim: int) -> "Memory":
         """Take vectors as of an older version and the ids as of now; `apply` brings the vectors up to date."""
         memory = cls(dim)
         memory.version = version
-        memory._vectors = vectors
+        memory._indexes = indexes
         memory._learn_names(state)
         return memory
 
@@ -47,23 +51,34 @@ class Memory:
 
     def num_vectors(self, target: Target) -> int:
         """Return how many items have this vector."""
-        return len(self._vectors[target])
+        return len(self._indexes[target])
+
+    def candidates(self, target: Target) -> Candidates | None:
+        """Return the index of candidates that is in use, to be asked of its size and fit."""
+        return self._indexes[target].candidates
+
+    def try_out(self, target: Target, candidates: Candidates | None, queries: Floats, k: int) -> Rows:
+        """Return the rows that a search finds through other candidates, or exactly when None: [n, k]."""
+        with self._lock.reading():
+            index = TargetIndex(self._indexes[target].vectors, candidates, exact_up_to=0)
+            return index.search(queries, k)[1]
 
     @property
     def index_kind(self) -> str:
-        """How vectors are searched."""
-        return self._vectors["image"].kind
+        """How vectors are searched: `flat` when both targets are searched exactly."""
+        kinds = {self._indexes[target].kind for target in TARGETS} - {FlatVectors.kind}
+        return kinds.pop() if kinds else FlatVectors.kind
 
     def apply(self, change: Change) -> None:
         """Take in what a transaction changed; searches that start afterwards see it."""
         touched = np.asarray(sorted({*change.names, *change.gone}), np.int64)
         with self._lock.writing():
-            for target, vectors in self._vectors.items():
+            for target, index in self._indexes.items():
                 new = change.vectors[target]
                 lost = np.asarray([row for row in touched.tolist() if row not in new], np.int64)
-                vectors.remove(lost)
+                index.remove(lost)
                 if new:
-                    vectors.put(np.fromiter(new, np.int64), np.stack(list(new.values())))
+                    index.put(np.fromiter(new, np.int64), np.stack(list(new.values())))
             for row, name in change.names.items():
                 self._set_name(row, name)
             for row in change.gone:
@@ -76,14 +91,14 @@ class Memory:
         *,
         top_k: int,
         target: Target,
-        allowed: Rows | None,
+        allowed: RowSet | None,
         exclude: Collection[str],
     ) -> list[list[Match]]:
         """Return, for each query [n, dim], its `top_k` best items by score, equal scores by id."""
         excluded = frozenset(exclude)
         wanted = top_k + len(excluded)
         with self._lock.reading():
-            scores, rows = _search_past_ties(self._vectors[target], queries, wanted, allowed)
+            scores, rows = _search_past_ties(self._indexes[target], queries, wanted, allowed)
             ids = [[self._names[row] for row in found if row >= 0] for found in rows.tolist()]
         has_ties = (scores[:, 1:] == scores[:, :-1]).any(axis=1).tolist()
         results = []
@@ -96,16 +111,43 @@ class Memory:
             results.append(matches[:top_k])
         return results
 
-    def frozen(self) -> tuple[int, dict[Target, FlatVectors]]:
-        """Return the version and a copy of the vectors as of it. Searches go on meanwhile."""
+    def stream(self, target: Target) -> Iterator[tuple[Rows, Floats]]:
+        """Yield copies of the vectors by row, in chunks, while searches and changes go on.
+
+        What changes meanwhile may be seen or not; every row that does not change is seen once.
+        """
         with self._lock.reading():
-            return self.version, {target: vectors.clone() for target, vectors in self._vectors.items()}
+            end_row = self._indexes[target].vectors.end_row
+        for start in range(0, end_row, _CHUNK):
+            with self._lock.reading():
+                rows, vectors = self._indexes[target].vectors.gather(start, min(start + _CHUNK, end_row))
+            if len(rows):
+                yield rows, vectors
+
+    def serialised_candidates(self, target: Target) -> tuple[bytes, Fit] | None:
+        """Return the index of candidates as bytes, when there is one."""
+        with self._lock.reading():
+            candidates = self._indexes[target].candidates
+            return None if candidates is None else (candidates.serialised(), candidates.fit)
+
+    def adopt(self, target: Target, candidates: Candidates | None) -> None:
+        """Search through these candidates from now on; they hold every row as of now."""
+        with self._lock.writing():
+            self._indexes[target].candidates = candidates
 
     def contents(self) -> tuple[dict[int, str], dict[Target, tuple[Rows, Floats]]]:
         """Return a copy of all ids by row and all vectors, for comparison with the gallery's file."""
         with self._lock.reading():
             names = {row: name for row, name in enumerate(self._names) if name is not None}
-            return names, {target: vectors.copy() for target, vectors in self._vectors.items()}
+            return names, {target: index.vectors.copy() for target, index in self._indexes.items()}
+
+    def rows_without_candidate(self, target: Target) -> Rows:
+        """Return rows that have a vector but stand not among the candidates, which would be wrong."""
+        with self._lock.reading():
+            index = self._indexes[target]
+            if index.candidates is None:
+                return np.empty(0, np.int64)
+            return np.setdiff1d(index.vectors.copy()[0], index.candidates.rows())
 
     def _learn_names(self, state: State) -> None:
         for row, name in state.names():
@@ -120,11 +162,11 @@ class Memory:
         self._names[row] = name
 
 
-def _search_past_ties(vectors: FlatVectors, queries: Floats, k: int, allowed: Rows | None) -> tuple[Floats, Rows]:
+def _search_past_ties(index: TargetIndex, queries: Floats, k: int, allowed: RowSet | None) -> tuple[Floats, Rows]:
     """Search for k hits, and for more where the k-th shares its score with the next: ids decide which of them stay."""
     wanted = k
     while True:
-        scores, rows = vectors.search(queries, wanted + 1, allowed=allowed)
+        scores, rows = index.search(queries, wanted + 1, allowed=allowed)
         is_cut_in_tie = (rows[:, wanted] >= 0) & (scores[:, wanted] == scores[:, k - 1])
         if wanted >= k + _MOST_TIES or not is_cut_in_tie.any():
             return scores[:, :wanted], rows[:, :wanted]

@@ -3,7 +3,9 @@
 Not thread-safe: `local.py` lets in many searches or one change at a time.
 """
 
+import functools
 import threading
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,32 +117,49 @@ class FlatVectors:
         positions = self._position_of[known]
         return positions[positions >= 0].astype(np.int64)
 
-    def clone(self) -> "FlatVectors":
-        """Return a copy that stays as it is."""
-        twin = FlatVectors(self.dim)
-        twin.put(self._row_at[: len(self)].copy(), self._view())
-        return twin
+    def scores(self, queries: Floats, rows: Rows) -> Floats:
+        """Return the exact score of each query [n, dim] with its own rows [n, m]; -inf where a row has no vector."""
+        positions = self._positions_or_none(rows)
+        scores = np.empty(rows.shape, np.float32)
+        if rows.size and len(self):
+            score: Any = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]
+            score(
+                faiss.swig_ptr(scores),
+                faiss.swig_ptr(queries),
+                self._index.get_xb(),
+                faiss.swig_ptr(positions),
+                self.dim,
+                *rows.shape,
+            )
+        else:
+            scores.fill(-np.inf)
+        return scores
 
-    def write(self, index_file: Path, rows_file: Path) -> None:
-        """Write the FAISS index and the row of each of its positions; neither is made durable here."""
-        faiss.write_index(self._index, str(index_file))
-        np.save(rows_file, self._row_at[: len(self)], allow_pickle=False)
+    def gather(self, start: int, end: int) -> tuple[Rows, Floats]:
+        """Return a copy of the vectors of rows from `start` to before `end`: those rows that have one, and theirs."""
+        positions = self._position_of[start:end].astype(np.int64)
+        there = np.flatnonzero(positions >= 0)
+        return there + start, self._view()[positions[there]]
+
+    @property
+    def end_row(self) -> int:
+        """A row beyond every row that has a vector."""
+        return int(self._row_at[: len(self)].max()) + 1 if len(self) else 0
 
     @classmethod
-    def read(cls, index_file: Path, rows_file: Path, *, dim: int) -> "FlatVectors":
-        """Read what `write` wrote. The files' checksums must have been compared before.
+    def read(cls, vectors_file: Path, rows: Rows, *, dim: int) -> "FlatVectors":
+        """Read raw float32 numbers straight into FAISS's memory.
 
         Raises:
-            ValueError: the files hold something else.
+            ValueError: the file is not as long as these rows want.
         """
         vectors = cls(dim)
-        index = faiss.read_index(str(index_file))
-        rows = np.load(rows_file, allow_pickle=False)
-        is_sound = isinstance(index, faiss.IndexFlatIP) and index.d == dim and rows.dtype == np.int64
-        if not is_sound or rows.shape != (index.ntotal,):
-            raise ValueError(f"{index_file.name} is not an exact index of {dim} dimensions with its rows")
-        vectors._index, vectors._row_at = index, rows
+        vectors._index.codes.resize(len(rows) * vectors._index.code_size)
+        vectors._index.ntotal = len(rows)
         if len(rows):
+            with vectors_file.open("rb", buffering=0) as stream:
+                _read_all(stream, vectors._view().reshape(-1).view(np.uint8).data)
+            vectors._row_at = rows.copy()
             vectors._make_room_for(int(rows.max()))
             vectors._position_of[rows] = np.arange(len(rows))
         return vectors
@@ -148,6 +167,11 @@ class FlatVectors:
     def copy(self) -> tuple[Rows, Floats]:
         """Return a copy of all rows [n] and their vectors [n, dim]."""
         return self._row_at[: len(self)].copy(), self._view().copy()
+
+    def _positions_or_none(self, rows: Rows) -> Rows:
+        """Return where the vector of each row lies, -1 for a row without one."""
+        is_known = (rows >= 0) & (rows < len(self._position_of))
+        return np.where(is_known, self._position_of[np.where(is_known, rows, 0)], -1).astype(np.int64)
 
     def _append(self, rows: Rows, vectors: Floats) -> None:
         start, end = len(self), len(self) + len(rows)
@@ -167,6 +191,34 @@ class FlatVectors:
             return np.empty((0, self.dim), np.float32)
         flat: Floats = faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self.dim)
         return flat.reshape(len(self), self.dim)
+
+
+class RowSet:
+    """Rows that pass a filter, in the forms in which they are asked for."""
+
+    def __init__(self, rows: Rows) -> None:
+        """Take rows that are sorted, each once."""
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @functools.cached_property
+    def is_in(self) -> NDArray[np.bool_]:
+        """Whether each row from 0 to the last of the set is in it."""
+        is_in = np.zeros(int(self.rows[-1]) + 1 if len(self.rows) else 0, bool)
+        is_in[self.rows] = True
+        return is_in
+
+    @functools.cached_property
+    def bitmap(self) -> NDArray[np.uint8]:
+        """The same, a bit each, as FAISS wants it."""
+        return np.packbits(self.is_in, bitorder="little")
+
+    def holds(self, rows: Rows) -> NDArray[np.bool_]:
+        """Say of each row, negative ones included, whether it is in the set."""
+        is_within = (rows >= 0) & (rows < len(self.is_in))
+        return is_within & self.is_in[np.where(is_within, rows, 0)] if len(self.is_in) else is_within
 
 
 def prove_filters_are_obeyed() -> None:
@@ -206,6 +258,17 @@ def _selection(positions: Rows | None, total: int) -> tuple[Any, list[object]]:
     bitmap = np.packbits(is_selected, bitorder="little")
     selector = faiss.IDSelectorBitmap(len(bitmap), faiss.swig_ptr(bitmap))
     return make(sel=selector), [bitmap, selector]
+
+
+def _read_all(stream: RawIOBase, into: memoryview) -> None:
+    done = 0
+    while done < len(into):
+        count = stream.readinto(into[done:])
+        if not count:
+            raise ValueError(f"the file ends after {done} bytes where {len(into)} are wanted")
+        done += count
+    if stream.read(1):
+        raise ValueError(f"the file is longer than {len(into)} bytes")
 
 
 def _grown(array: NDArray[Number], least: int, *, fill: int) -> NDArray[Number]:

@@ -92,6 +92,8 @@ def _wrong_memory(state: State, memory: Memory) -> Iterator[str]:
         stored = list(state.vectors(target))
         rows = np.concatenate([rows for rows, _ in stored]) if stored else np.empty(0, np.int64)
         yield from _wrong_vectors(target, rows, [chunk for _, chunk in stored], *vectors[target])
+        for row in memory.rows_without_candidate(target).tolist():
+            yield f"{target}: row {row} is not among the candidates, and large searches miss it"
 
 
 def _wrong_vectors(

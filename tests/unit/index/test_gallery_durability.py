@@ -94,7 +94,9 @@ def test_a_damaged_snapshot_is_told_and_not_used(
     gallery.snapshot()
     before = answers(gallery)
     manifest = gallery.folder / "snapshot" / "manifest.json"
-    victim = next(file for file in snapshot_files(gallery) if file.name.startswith("image") and file.suffix == ".faiss")
+    victim = next(
+        file for file in snapshot_files(gallery) if file.name.startswith("image") and file.suffix == ".vectors"
+    )
     data = bytearray(victim.read_bytes())
     if harm == "flip":
         data[len(data) // 2] ^= 1
@@ -110,7 +112,7 @@ def test_a_damaged_snapshot_is_told_and_not_used(
         if harm == "manifest":
             content["version"] += 5
         else:
-            content["files"]["image.faiss"]["name"] = "../items.sqlite"
+            content["files"]["image.vectors"]["name"] = "../items.sqlite"
         manifest.write_text(json.dumps(content))
     assert any("snapshot" in problem for problem in gallery.verify())
     gallery.close()
@@ -149,7 +151,7 @@ def test_half_written_snapshots_are_swept_away(open_here: Open, rng: np.random.G
     gallery.snapshot()
     gallery.close()
     whole = snapshot_files(gallery)
-    for name in ("image-0123.faiss", "manifest.tmp"):
+    for name in ("image.0123.vectors", "manifest.tmp"):
         (gallery.folder / "snapshot" / name).write_bytes(b"half")
     assert snapshot_files(open_here()) == whole
 
