@@ -16,8 +16,9 @@ from export.parity import ParityReport, Samples, Tolerance, check, measure
 from runtime.bundle import Calibration, Graph, ImageInput, Manifest, Provenance, TextInput, write_bundle
 from runtime.bundle.digest import file_digest
 from runtime.bundle.manifest import GraphName
+from runtime.bundle.writer import MANIFEST
 from runtime.encoder import Encoder
-from runtime.errors import ExportError
+from runtime.errors import BundleError, ExportError
 from training.checkpoint import Trained, load_trained
 from training.data.source import PairSource, Sample
 
@@ -60,12 +61,14 @@ def build(
 
     Raises:
         ExportError: `precision_unsupported`, `parity_failed`, or the model cannot be expressed.
+        BundleError: `out` holds something that is no bundle.
         TrainingError: the checkpoint cannot be read.
     """
     if precision != "fp32":
         raise ExportError(
             f"precision {precision!r} is not available for export; use fp32.", code="precision_unsupported"
         )
+    _refuse_other_directory(out)
     trained = load_trained(checkpoint)
     source = trained.config.data.open(
         data, tokenizer=trained.tokenizer, batch_size=trained.config.batch_size, seed=trained.config.seed
@@ -161,6 +164,12 @@ def _write(
             parity=parity.outputs,
             top_hit_agreement=parity.top_hit_agreement,
         )
+
+
+def _refuse_other_directory(out: Path) -> None:
+    """Say so now what the writer would say after minutes of work."""
+    if out.exists() and any(out.iterdir()) and not (out / MANIFEST).exists():
+        raise BundleError(f"{out} is not empty and holds no bundle; name another directory.")
 
 
 def _ticker(progress: Progress | None, total: int) -> Callable[[], None]:

@@ -139,6 +139,7 @@ def best_threshold(probabilities: Floats, is_true: NDArray[np.bool_]) -> float:
     hits = np.cumsum(is_true[order])
     called = np.arange(1, len(order) + 1)
     f1 = 2 * hits / (called + is_true.sum())
+    f1[:-1][np.diff(probabilities[order]) == 0] = -1.0  # equal ones are called together
     best = int(np.argmax(f1))
     above = probabilities[order[best]]
     below = probabilities[order[best + 1]] if best + 1 < len(order) else 0.0

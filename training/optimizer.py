@@ -32,10 +32,12 @@ def restore_moments(model: nn.Module, optimizer: torch.optim.Optimizer, named: M
     """Take back what `moments` gave."""
     for name, parameter in model.named_parameters():
         prefix = f"{name}/"
-        state: dict[str, Any] = {
-            key.removeprefix(prefix): value.to(parameter.device if value.ndim else "cpu")
-            for key, value in named.items()
-            if key.startswith(prefix) and "/" not in key.removeprefix(prefix)
-        }
+        state: dict[str, Any] = {}
+        for key, value in named.items():
+            moment = key.removeprefix(prefix)
+            if moment == key or "/" in moment:
+                continue
+            # a moment must lie in memory as its parameter does: the fused step walks both side by side
+            state[moment] = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
         if state:
             optimizer.state[parameter] = state

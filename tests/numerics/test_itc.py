@@ -68,9 +68,7 @@ def test_label_smoothing_spreads_over_all_columns():
     scores = image @ text.T / 0.2
     targets = torch.eye(2, dtype=torch.float64) * 0.9 + 0.1 / 2
     by_hand = sum(-(targets * torch.log_softmax(s, dim=1)).sum(dim=1).mean() / 2 for s in (scores, scores.T))
-    loss = itc_loss(
-        image, text, torch.tensor(0.2, dtype=torch.float64), torch.tensor([1, 2]), label_smoothing=0.1
-    )
+    loss = itc_loss(image, text, torch.tensor(0.2, dtype=torch.float64), torch.tensor([1, 2]), label_smoothing=0.1)
     assert loss.item() == pytest.approx(float(by_hand), abs=1e-12)
 
 

@@ -17,7 +17,7 @@ class FusionConfig:
     """Layers of self-attention, cross-attention onto the patches, and feed-forward."""
 
     depth: int = 2
-    heads: int = 5
+    heads: int = 4
     mlp_ratio: float = 3.0
     relevance_layer: int = 0  # the layer whose cross-attention is shown as relevance
 

@@ -30,12 +30,12 @@ class ConvPatchConfig:
     """A convolutional stem and a transformer over its patches."""
 
     size_px: int = 96
-    stem_channels: tuple[int, ...] = (32, 64, 128)  # of each stage, which begins with a 3x3 convolution
+    stem_channels: tuple[int, ...] = (24, 64, 128)  # of each stage, which begins with a 3x3 convolution
     stem_strides: tuple[int, ...] = (2, 2, 3)  # of that convolution; their product is the side of a patch in pixels
     stem_blocks: tuple[int, ...] = (0, 1, 1)  # residual blocks that end each stage
-    width: int = 160
-    depth: int = 4
-    heads: int = 5
+    width: int = 128
+    depth: int = 2
+    heads: int = 4
     mlp_ratio: float = 3.0
 
     @property
@@ -87,7 +87,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            _norm(channels), nn.GELU(), _conv(channels, channels), _norm(channels), nn.GELU(), _conv(channels, channels)
+            _norm(channels), _conv(channels, channels), nn.ReLU(), _norm(channels), _conv(channels, channels)
         )
 
     def forward(self, features: Float[Tensor, "images channels rows columns"]) -> Tensor:
@@ -100,14 +100,17 @@ def _stem(config: ConvPatchConfig) -> nn.Sequential:
     stages: list[nn.Module] = []
     previous = 3
     for channels, stride, blocks in zip(config.stem_channels, config.stem_strides, config.stem_blocks, strict=True):
-        stages += [_conv(previous, channels, stride=stride), _norm(channels), nn.GELU()]
+        stages += [_conv(previous, channels, stride=stride), nn.ReLU()]
         stages += [ResidualBlock(channels) for _ in range(blocks)]
         previous = channels
     return nn.Sequential(*stages)
 
 
 def _conv(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=stride, padding=1, bias=False)
+    convolution = nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=stride, padding=1)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    return convolution
 
 
 def _norm(channels: int) -> nn.GroupNorm:

@@ -32,9 +32,9 @@ class TextEncoderConfig:
     """A transformer over subwords, from nothing."""
 
     max_subwords: int = 48
-    width: int = 160
+    width: int = 128
     depth: int = 3
-    heads: int = 5
+    heads: int = 4
     mlp_ratio: float = 3.0
 
     def build(self, vocab_size: int) -> "SubwordEncoder":

@@ -17,7 +17,7 @@ def tiny() -> TrainConfig:
     return TrainConfig(
         recipe="training.recipes.baseline:tiny",
         model=ModelConfig(
-            image=ConvPatchConfig(depth=2),
+            image=ConvPatchConfig(),
             text=TextEncoderConfig(),
             fusion=FusionConfig(),
             initial_temperature=0.1,
@@ -32,7 +32,7 @@ def tiny() -> TrainConfig:
         ),
         optimizer=OptimizerConfig(learning_rate=1.5e-3),
         batch_size=128,
-        num_steps=4000,
+        num_steps=3500,
         precision="bf16",
         ema_decay=0.999,
         validate_every=250,
