@@ -1,9 +1,9 @@
 """Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -46,11 +46,11 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _lines(title: str) -> Callable[[int, int], None]:
-    last_line = time.monotonic() - _SECONDS_BETWEEN_LINES
+    last_line = monotonic() - _SECONDS_BETWEEN_LINES
 
     def hook(done: int, total: int) -> None:
         nonlocal last_line
-        now = time.monotonic()
+        now = monotonic()
         if done != total and now - last_line < _SECONDS_BETWEEN_LINES:
             return
         last_line = now

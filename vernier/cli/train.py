@@ -19,10 +19,13 @@ def train(
         int | None, typer.Option(metavar="N", help="Stop after so many steps, at the latest.", min=1)
     ] = None,
 ) -> None:
-    """Train a recipe, or go on with it."""
+    """Train a recipe, or go on with it; print the directory of the last checkpoint."""
+    from rich.console import Console
+
     from vernier.cli.extras import needs
     from vernier.cli.output import say
 
     with needs("training"):
         from training.train import run
-    say(str(run(recipe, data=data, workdir=workdir, resume=resume, max_steps=max_steps)))
+    console = Console(stderr=True)
+    say(str(run(recipe, data=data, workdir=workdir, resume=resume, max_steps=max_steps, console=console)))
