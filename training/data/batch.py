@@ -50,6 +50,19 @@ class EditedTexts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherCaptions:
+    """More captions of the batch's pictures, as right as the pairs' own."""
+
+    ids: Int[Tensor, "others subwords"]
+    mask: Bool[Tensor, "others subwords"]
+    rows: Int[Tensor, " others"]  # the pair whose picture each describes
+
+    def to(self, device: torch.device) -> "OtherCaptions":
+        """The captions with every tensor on the device."""
+        return OtherCaptions(ids=self.ids.to(device), mask=self.mask.to(device), rows=self.rows.to(device))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairBatch:
     """Matching pairs: row i of every tensor belongs to pair i."""
 
@@ -60,6 +73,7 @@ class PairBatch:
     special: SpecialTokens
     texts: tuple[str, ...]
     edits: EditedTexts | None = None  # when the source makes them
+    others: OtherCaptions | None = None  # when pictures have several captions and the source gives them
     broken: Mapping[str, str] = dataclasses.field(default_factory=dict)  # pictures passed over: name to reason
 
     def to(self, device: torch.device) -> "PairBatch":
@@ -68,6 +82,7 @@ class PairBatch:
         if pixels.ndim == 4:
             pixels = pixels.contiguous(memory_format=torch.channels_last)  # convolutions run faster so
         edits = None if self.edits is None else self.edits.to(device)
+        others = None if self.others is None else self.others.to(device)
         return dataclasses.replace(
             self,
             pixels=pixels,
@@ -75,6 +90,7 @@ class PairBatch:
             mask=self.mask.to(device, non_blocking=True),
             caption_keys=self.caption_keys.to(device, non_blocking=True),
             edits=edits,
+            others=others,
         )
 
 

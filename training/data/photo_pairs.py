@@ -19,7 +19,7 @@ from runtime.errors import DataError, ImageError
 from runtime.phrases import FUNCTION_WORDS
 from runtime.preprocess.image import decode_image
 from runtime.preprocess.text import TextTransform, words
-from training.data.batch import PairBatch, caption_key
+from training.data.batch import OtherCaptions, PairBatch, caption_key
 from training.data.grid_cache import GridCache, fill_cache
 from training.data.jsonl_pairs import Line, read_lines
 from training.data.source import Sample
@@ -42,6 +42,7 @@ class PhotoPairsConfig:
     text_tower: str | None = None  # directory whose tokenizer.json is used; one is learned from the captions when None
     vocab_size: int = 6000  # of a learned tokenizer
     max_subwords: int = 48
+    most_captions: int = 5  # of a photo in one batch
     train_splits: tuple[str, ...] = ("train",)  # a line without a split counts as train
     tested_splits: tuple[str, ...] = ("dev", "val", "test")  # never looked at
     least_held_out: int = 200  # pairs; taken from the training photos where the lines of no split are fewer
@@ -82,7 +83,7 @@ def divided(config: PhotoPairsConfig, data: Path) -> tuple[list[Line], list[Line
 
 
 class PhotoPairs:
-    """Batches in a new order every epoch; a photo comes as it is or mirrored, with one of its captions."""
+    """Batches in a new order every epoch; a photo comes as it is or mirrored, with several of its captions."""
 
     def __init__(
         self, config: PhotoPairsConfig, data: Path, tokenizer: Tokenizer, *, batch_size: int, seed: int
@@ -95,6 +96,7 @@ class PhotoPairs:
         self.most_broken = int(config.most_broken_share * len(train))
         self.image_transform = config.backbone.transform
         self.text_transform = TextTransform(tokenizer, max_subwords=config.max_subwords)
+        self.most_captions = config.most_captions
         self.special = special_tokens(tokenizer)
         self.cache = _filled(config, self.folder, [line.image for line in train])
         self.rows = np.flatnonzero(self.cache.usable)
@@ -111,7 +113,8 @@ class PhotoPairs:
         chosen = order[at * self.batch_size :][: self.batch_size]
         rng = np.random.default_rng((self.seed, step))
         views = rng.integers(self.cache.shape[1], size=self.batch_size)
-        captions = [line.captions[rng.integers(len(line.captions))] for line in (self.train[row] for row in chosen)]
+        shuffled = [rng.permutation(self.train[row].captions).tolist() for row in chosen]
+        captions = [first for first, *_ in shuffled]
         encoded = self.text_transform.encode(captions)
         return PairBatch(
             pixels=torch.from_numpy(self.cache.take(self.rows[chosen], views)),
@@ -120,7 +123,17 @@ class PhotoPairs:
             caption_keys=torch.tensor([caption_key(caption) for caption in captions]),
             special=self.special,
             texts=tuple(captions),
+            others=self._others([rest[: self.most_captions - 1] for _, *rest in shuffled]),
             broken=self.cache.broken,
+        )
+
+    def _others(self, captions: Sequence[Sequence[str]]) -> OtherCaptions | None:
+        rows = [row for row, several in enumerate(captions) for _ in several]
+        if not rows:
+            return None
+        encoded = self.text_transform.encode([caption for several in captions for caption in several])
+        return OtherCaptions(
+            ids=torch.from_numpy(encoded.ids), mask=torch.from_numpy(encoded.mask).bool(), rows=torch.tensor(rows)
         )
 
     def held_out(self, count: int) -> Sequence[Sample]:

@@ -19,7 +19,7 @@ from training.model.pair_model import ModelConfig, TextConfig
 from training.model.pretrained_text import describe_tower
 from training.model.text_encoder import TextEncoderConfig
 from training.objectives.compose import WeightedObjective
-from training.objectives.itc import ItcConfig
+from training.objectives.several_captions import SeveralCaptionsConfig
 
 BATCH_SIZE = 256
 EPOCHS = 16
@@ -73,7 +73,7 @@ def _config(recipe: str, data: Path, folder: PhotoFolder, *, text: TextConfig, t
             dim=256,
         ),
         data=pairs,
-        objectives=(WeightedObjective(name="itc", objective=ItcConfig(label_smoothing=0.05)),),
+        objectives=(WeightedObjective(name="itc", objective=SeveralCaptionsConfig(label_smoothing=0.05)),),
         optimizer=OptimizerConfig(
             learning_rate=1e-3, final_learning_rate=1e-6, warmup_steps=max(1, num_steps // 20), weight_decay=0.05
         ),
