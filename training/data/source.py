@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 from tokenizers import Tokenizer
@@ -26,6 +26,7 @@ class Sample:
     phrases: tuple[tuple[str, Box], ...] = ()  # noun phrases and where they are, from sources that know
 
 
+@runtime_checkable
 class PairSource(Protocol):
     """Batches of matching pairs: a pure function of the step, and safe to read from worker processes."""
 
@@ -47,6 +48,7 @@ class PairSource(Protocol):
         ...
 
 
+@runtime_checkable
 class DataConfig(Protocol):
     """The description of a source; `open` makes it."""
 

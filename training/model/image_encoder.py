@@ -5,7 +5,7 @@ more pictures.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from training.model.transformer import LAYER_NORM_EPS, Block, initialise
 
 
+@runtime_checkable
 class ImageEncoder(Protocol):
     """What every image encoder is: an `nn.Module` from its input (usually pixels) to patch tokens."""
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +15,7 @@ from training.model.image_encoder import ImageEncoder
 from training.model.text_encoder import TextEncoder
 
 
+@runtime_checkable
 class ImageConfig(Protocol):
     """The description of an image encoder; `build` makes it."""
 
@@ -23,6 +24,7 @@ class ImageConfig(Protocol):
         ...
 
 
+@runtime_checkable
 class TextConfig(Protocol):
     """The description of a text encoder; `build` makes it."""
 

@@ -1,7 +1,7 @@
 """Text encoder: a small bidirectional transformer over subwords."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from training.model.transformer import LAYER_NORM_EPS, Block, initialise, key_bias
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """What every text encoder is: an `nn.Module` from subword ids to one token per subword."""
 

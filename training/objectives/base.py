@@ -25,6 +25,7 @@ class ObjectiveOutput:
     report: Mapping[str, Float[Tensor, ""]]  # detached numbers worth reading; never summed
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A loss over a batch of matching pairs."""
 
@@ -50,6 +51,7 @@ class StatefulObjective(Protocol):
         ...
 
 
+@runtime_checkable
 class ObjectiveConfig(Protocol):
     """The description of an objective; `build` makes it."""
 
