@@ -30,13 +30,28 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
+class TerminalFormatter(logging.Formatter):
+    """The same facts for a person who looks on."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        fields = {name: value for name, value in getattr(record, "fields", {}).items() if name != "event"}
+        said = " ".join(f"{name}={value}" for name, value in fields.items())
+        line = (
+            f"{self.formatTime(record, '%H:%M:%S')} {record.levelname.lower():7} {record.getMessage()} {said}".rstrip()
+        )
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
 def configure(level: str) -> None:
-    """Send every log line of the process to standard error, as JSON."""
+    """Send every log line of the process to standard error: as JSON, or plainly when that is a terminal."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(TerminalFormatter() if sys.stderr.isatty() else JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel("ERROR")  # Pillow warns of every damaged tag of every picture sent
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = name != "uvicorn.access"

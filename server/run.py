@@ -3,12 +3,14 @@
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
 
 from runtime.encoder import Encoder
+from runtime.errors import UsageError
 from server import logs
 from server.app import create_app
 from server.service import Service
@@ -25,30 +27,51 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
         encoder: used instead of loading `settings.bundle`.
 
     Raises:
+        UsageError: `address_unusable` when nobody can listen on the host and port.
         VernierError: the service cannot start.
     """
     logs.configure(settings.log_level)
     for name in unknown_variables():
         _log.warning("unknown setting", extra={"fields": {"event": "unknown_setting", "name": name}})
     service = Service(settings, encoder=encoder)
-    service.start()
-    config = uvicorn.Config(
-        create_app(settings, service=service),
-        host=settings.host,
-        port=settings.port,
-        http="httptools",
-        loop="uvloop",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
-    )
+    with _listening(settings) as listener:
+        service.start()
+        config = uvicorn.Config(
+            create_app(settings, service=service),
+            http="httptools",
+            loop="uvloop",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
+        )
+        host, port = listener.getsockname()[:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        _log.info("listening", extra={"fields": {"event": "listening", "url": url}})
+        try:
+            _Server(config, service).run(sockets=[listener])
+        finally:
+            service.close()
+
+
+def _listening(settings: Settings) -> socket.socket:
+    """Take the address before anything slow is done; who connects before the server is ready is refused."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        _Server(config, service).run()
-    finally:
-        service.close()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"{settings.host} port {settings.port} cannot be listened on ({error.strerror}); choose another with "
+            "--host and --port, or stop what listens there.",
+            code="address_unusable",
+        ) from error
+    listener.set_inheritable(False)
+    return listener
 
 
 class _Server(uvicorn.Server):

@@ -95,6 +95,7 @@ async function showGallery(signal) {
   $("state").textContent = page.items.length ? "" : "This gallery is empty. Add pictures with `vernier index add`.";
   $("more").hidden = !page.next_cursor;
   const texts = [...new Set(page.items.map((item) => item.text).filter((text) => text && text.length < 60))];
+  texts.sort((one, other) => one.length - other.length);
   $("examples").replaceChildren(
     ...texts.slice(0, 4).map((text) => make("button", { type: "button", onclick: () => ask({ text }) }, text)),
   );
@@ -109,10 +110,11 @@ function showWaiting() {
 }
 
 function fillGrid(entries) {
-  $("results").replaceChildren(...entries.map(cardOf));
+  const best = Math.max(...entries.map((entry) => entry.score ?? 0));
+  $("results").replaceChildren(...entries.map((entry) => cardOf(entry, best)));
 }
 
-function cardOf(entry) {
+function cardOf(entry, best) {
   const shown = make("span", { class: "shown" });
   if (entry.has_picture !== false) {
     const image = make("img", { alt: "", loading: "lazy", width: 240, height: 240 });
@@ -120,10 +122,9 @@ function cardOf(entry) {
     shown.append(image);
     showPicture(image, asked.gallery, entry.id).catch(() => {});
   } else shown.append(wordsOnly(entry));
-  const isCaption = asked.target === "text" && entry.text;
   const about = make("span", { class: "about" });
-  about.append(make("span", { class: isCaption ? "name long" : "name" }, isCaption ? entry.text : entry.id));
-  if (entry.score !== undefined) about.append(scoreOf(entry));
+  about.append(make("span", { class: entry.text ? "name long" : "name" }, entry.text ?? entry.id));
+  if (entry.score !== undefined) about.append(scoreOf(entry, best));
   const card = make("button", { type: "button", class: "card", onclick: () => look(entry) }, shown, about);
   card.setAttribute("aria-label", `Open ${entry.id}${entry.score === undefined ? "" : `, score ${entry.score.toFixed(2)}`}`);
   return make("li", { "data-id": entry.id }, card);
@@ -131,8 +132,8 @@ function cardOf(entry) {
 
 const wordsOnly = (entry) => make("span", { class: "words-only" }, entry.text ?? "No picture");
 
-function scoreOf(hit) {
-  const part = hit.match ?? Math.max(0, hit.score);
+function scoreOf(hit, best) {
+  const part = hit.match ?? Math.max(0, hit.score / best || 0);
   const said = hit.match === undefined ? hit.score.toFixed(3) : `${percent(hit.match)} match`;
   return make("span", { class: "score" }, make("i", { "--part": part.toFixed(3) }), said);
 }

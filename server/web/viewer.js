@@ -18,7 +18,7 @@ export function show({ id, gallery, text, metadata, onSimilar }) {
   $("caption").value = text ?? "";
   const facts = Object.entries(metadata ?? {}).flatMap(([name, value]) => [
     make("dt", {}, name),
-    make("dd", {}, typeof value === "string" ? value : JSON.stringify(value)),
+    make("dd", {}, shown(value)),
   ]);
   $("facts").replaceChildren(...facts);
   $("similar").onclick = () => {
@@ -28,6 +28,11 @@ export function show({ id, gallery, text, metadata, onSimilar }) {
   clear();
   $("viewer").showModal();
   read();
+}
+
+function shown(value) {
+  if (Array.isArray(value) && value.every((part) => typeof part !== "object")) return value.join(", ");
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 function clear() {
@@ -77,9 +82,11 @@ function drawBoxes(groundings, [width, height]) {
       const label = make("span", {}, phrase);
       const drawn = make(
         "div",
-        { class: y0 / height < 0.08 ? "box inside" : "box", "data-phrase": at, "--hue": HUES[at % HUES.length] },
+        { class: "box", "data-phrase": at, "--hue": HUES[at % HUES.length] },
         label,
       );
+      drawn.classList.toggle("inside", y0 / height < 0.08);
+      drawn.classList.toggle("leftward", x0 / width > 0.6);
       drawn.title = `${phrase}: ${percent(score)}`;
       drawn.style.left = `${(x0 / width) * 100}%`;
       drawn.style.top = `${(y0 / height) * 100}%`;
@@ -132,7 +139,9 @@ function writeReading(text, proof, groundings) {
 }
 
 function wordOf(word) {
-  const shown = make("span", { class: word.is_error ? "word error" : "word", "--p": word.error_probability }, word.word);
+  // A bundle may call a word wrong from a low probability on; it is coloured as wrong all the same.
+  const shade = word.is_error ? Math.max(0.5, word.error_probability) : Math.min(0.5, word.error_probability);
+  const shown = make("span", { class: word.is_error ? "word error" : "word", "--p": shade }, word.word);
   shown.title = `${percent(word.error_probability)} likely to be wrong`;
   return shown;
 }

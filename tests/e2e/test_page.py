@@ -226,6 +226,6 @@ def test_a_key_is_asked_for_and_used(context: BrowserContext, tmp_path: Path) ->
         page.get_by_role("textbox", name="Key").fill(KEY)
         page.get_by_role("button", name="Use it").click()
         expect(page.locator("#results img")).to_have_count(1)
-        page.wait_for_function("document.querySelector('#results img').naturalWidth > 0")
+        expect(page.locator("#results img")).to_have_js_property("naturalWidth", 128)
     finally:
         server.stop()

@@ -1,13 +1,17 @@
 """A real process on a real socket: it answers beside bad input, drains when told to stop, and keeps what it has."""
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import httpx
 
-from tests.e2e.conftest import RunningServer, start_server
+from tests.conftest import ROOT
+from tests.e2e.conftest import PROGRAM, RunningServer, start_server
 from tests.unit.server.drawing import huge_png, jpeg
 
 
@@ -131,3 +135,12 @@ def test_writers_and_searchers_at_once(server: RunningServer) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_an_address_in_use_is_told_plainly(server: RunningServer, tmp_path: Path) -> None:
+    port = server.url.rpartition(":")[2]
+    environment = {**os.environ, "VERNIER_PORT": port, "VERNIER_GALLERIES_DIR": str(tmp_path / "other")}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"port {port} cannot be listened on" in done.stderr
+    assert not (tmp_path / "other").exists()

@@ -10,7 +10,7 @@ import pytest
 from runtime.engines.fake import fake_encoder
 from runtime.errors import EngineError
 from server.app import create_app
-from server.logs import JsonFormatter
+from server.logs import JsonFormatter, TerminalFormatter
 from server.service import Service
 from tests.unit.server.conftest import fill, serving, settings_for
 from tests.unit.server.drawing import jpeg
@@ -289,3 +289,9 @@ async def test_pages_of_other_sites_change_nothing(client: httpx.AsyncClient) ->
         assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
     own = await client.post("/galleries/default/items", files=files, headers={"Sec-Fetch-Site": "same-origin"})
     assert own.status_code == 200
+
+
+def test_a_person_reads_plain_lines() -> None:
+    record = logging.LogRecord("server", logging.INFO, __file__, 1, "listening", None, None)
+    record.fields = {"event": "listening", "url": "http://127.0.0.1:8000"}
+    assert TerminalFormatter().format(record)[9:] == "info    listening url=http://127.0.0.1:8000"
