@@ -17,6 +17,16 @@ from runtime.errors import ImageError
 MAX_PIXELS = 40_000_000
 """Pictures of more pixels are refused from their header alone, before anything is decoded."""
 
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+"""What is decoded. Pillow knows more, among them EPS, which it would hand to an interpreter."""
+
+_NO_PICTURE = (
+    "these bytes are not a picture in a format that is read here (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, AVIF)."
+)
+
+# The pixel limit is checked here, for every picture; Pillow's own warning would only be noise beside it.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 Resize = Literal["squash", "crop"]
 
 
@@ -68,7 +78,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, target_px: int | 
     """Decode one picture as a viewer would show it: upright (EXIF), first frame, RGB, transparency over white.
 
     Args:
-        data: the bytes of a file in any format that Pillow reads.
+        data: the bytes of a file in one of FORMATS.
         max_pixels: the header must not promise more.
         target_px: when given, a JPEG may be decoded at a lower resolution whose sides are both still at least
             this long (twice as fast for large photos). The picture is then smaller than the file says.
@@ -78,9 +88,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, target_px: int | 
             header promises more than `max_pixels`.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
         if width * height > max_pixels:
             raise ImageError(
@@ -93,10 +101,10 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, target_px: int | 
         return _as_shown(image)
     except ImageError:
         raise
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"the picture is too large to decode ({error}).", code="image_too_large") from error
     except UnidentifiedImageError as error:
-        raise ImageError("these bytes are not a picture in any known format (JPEG, PNG, WebP, GIF, …).") from error
+        raise ImageError(_NO_PICTURE) from error
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files
         raise ImageError(f"the picture is damaged and could not be decoded ({error}).") from error
 
@@ -108,13 +116,11 @@ def image_size(data: bytes) -> tuple[int, int]:
         ImageError: `image_undecodable` when the bytes are no picture.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
         turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     except Exception as error:  # as above
-        raise ImageError("these bytes are not a picture in any known format (JPEG, PNG, WebP, GIF, …).") from error
+        raise ImageError(_NO_PICTURE) from error
     return (height, width) if turned else (width, height)
 
 

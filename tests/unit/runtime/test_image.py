@@ -143,3 +143,9 @@ def test_a_jpeg_may_be_decoded_smaller_but_never_below_the_target() -> None:
     width, height = decode_image(data, target_px=224).size
     assert 224 <= height < 768
     assert 224 <= width < 1024
+
+
+def test_a_format_that_runs_programs_is_not_opened() -> None:
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n"
+    with pytest.raises(ImageError, match="not a picture"):
+        decode_image(postscript)
