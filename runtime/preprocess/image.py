@@ -17,7 +17,7 @@ from runtime.errors import ImageError
 MAX_PIXELS = 40_000_000
 """Pictures of more pixels are refused from their header alone, before anything is decoded."""
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 """What is decoded. Pillow knows more, among them EPS, which it would hand to an interpreter."""
 
 _NO_PICTURE = (
