@@ -95,6 +95,7 @@ def test_a_truncated_jpeg_is_refused() -> None:
     assert caught.value.code == "image_undecodable"
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_too_many_pixels_are_refused_from_the_header() -> None:
     bomb = header_only_png(12_000, 12_000)
     assert len(bomb) < 20_000
