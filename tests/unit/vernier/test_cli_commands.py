@@ -1,10 +1,11 @@
 """Every command that needs no torch, run as it is called: exit status, what it prints, what it leaves behind."""
 
 import json
+import logging
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,16 @@ class Ran:
 
 
 Vernier = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A command sets up logging for its process; the next test is another process, as it were."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture
