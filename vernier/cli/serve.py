@@ -46,7 +46,6 @@ def serve(
     """
     from server.run import serve as serve_http
     from server.settings import load_settings
-    from vernier.cli.output import note
     from vernier.cli.progress import progress
     from vernier.demo import demo_bundle, demo_settings
 
@@ -56,5 +55,4 @@ def serve(
             settings = demo_settings(settings, progress=hook)
     elif settings.bundle is None:
         settings = settings.model_copy(update={"bundle": demo_bundle()})
-    note(f"Serving {settings.bundle} on http://{settings.host}:{settings.port}/ (Ctrl-C stops it)")
     serve_http(settings)
