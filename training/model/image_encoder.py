@@ -31,7 +31,7 @@ class ConvPatchConfig:
     """A convolutional stem and a transformer over its patches."""
 
     size_px: int = 96
-    stem_channels: tuple[int, ...] = (24, 64, 128)  # of each stage, which begins with a 3x3 convolution
+    stem_channels: tuple[int, ...] = (24, 64, 128)  # of each stage, which begins with a convolution
     stem_strides: tuple[int, ...] = (2, 2, 3)  # of that convolution; their product is the side of a patch in pixels
     stem_blocks: tuple[int, ...] = (0, 1, 1)  # residual blocks that end each stage
     width: int = 128
@@ -108,7 +108,12 @@ def _stem(config: ConvPatchConfig) -> nn.Sequential:
 
 
 def _conv(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Conv2d:
-    convolution = nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=stride, padding=1)
+    """A convolution whose outputs are centred on the squares of `stride` pixels that they stand for.
+
+    That takes a kernel of `stride + 2`. With the usual 3, every patch would look half a patch too far up and to the
+    left, and every box drawn from patches would lie half a patch too far down and to the right.
+    """
+    convolution = nn.Conv2d(channels_in, channels_out, kernel_size=stride + 2, stride=stride, padding=1)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
     return convolution

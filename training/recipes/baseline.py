@@ -32,7 +32,7 @@ def tiny() -> TrainConfig:
         ),
         optimizer=OptimizerConfig(learning_rate=1.5e-3),
         batch_size=128,
-        num_steps=3500,
+        num_steps=3000,
         precision="bf16",
         ema_decay=0.999,
         validate_every=250,
