@@ -57,6 +57,20 @@ e2e: $(VENV)/.dev ## the tests through every folder, with a real browser
 	@scripts/chromium.sh
 	@$(BIN)/python -m pytest -q tests/e2e $(ARGS)
 
+photos: $(VENV)/.dev ## train, export, index and evaluate the photo recipe on DATA=… (40 minutes on 2 cores; resumable)
+	@$(PIP) --no-deps -r requirements/photos.txt
+	@$(BIN)/python scripts/photos.py $(DATA) $(ARGS)
+
+demo-bundle: $(VENV)/.dev ## train the demo bundle from drawn scenes (an hour on 2 quiet cores; resumable) into bundles/demo
+	@$(BIN)/vernier train --recipe training.recipes.baseline:tiny --workdir runs/demo --resume
+	@$(BIN)/vernier export "$$(ls -d runs/demo/checkpoints/step-* | tail -n 1)" --out bundles/demo
+
+loadtest: $(VENV)/.dev ## a short mixed load on a server of its own, judged by loadtests/thresholds.toml
+	@scripts/loadtest.sh $(ARGS)
+
+bench: $(VENV)/.dev ## the benchmarks that need no GPU (ratios to a reference in the same run)
+	@$(BIN)/python -m benchmarks.index $(ARGS)
+
 gpu: $(VENV)/.dev ## the checks that need an NVIDIA GPU
 	@$(BIN)/python -m pytest -q -m gpu $(ARGS)
 
