@@ -135,7 +135,7 @@ class Candidates:
 
 def num_lists(num_vectors: int) -> int:
     """Return over how many lists so many vectors are spread."""
-    return max(1, min(65_536, round(4 * math.sqrt(num_vectors))))
+    return max(1, min(65_536, round(2 * math.sqrt(num_vectors))))
 
 
 def num_codes(dim: int) -> int:

@@ -15,6 +15,7 @@ a row in it is looked up again, and either has a vector or has none any more.
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from sqlite3 import Connection
@@ -139,7 +140,7 @@ class ItemStore:
     def upsert(self, items: Sequence[NewItem]) -> Change:
         """Store items in one transaction; it is on the disk when this returns."""
         with self.database.writing() as connection:
-            change = Change(version=self._stored_version(connection) + 1)
+            change = Change(version=_stored_version(connection) + 1)
             for item in items:
                 change.outcomes.append(_upsert_one(connection, item, change))
             if not _finish(connection, change):
@@ -150,7 +151,7 @@ class ItemStore:
     def delete(self, item_id: str) -> Change:
         """Delete an item; it is gone from the disk when this returns. `Change.gone` is empty when there was none."""
         with self.database.writing() as connection:
-            change = Change(version=self._stored_version(connection) + 1)
+            change = Change(version=_stored_version(connection) + 1)
             found = connection.execute("SELECT row, metadata FROM items WHERE id = ?", (item_id,)).fetchone()
             if found is not None:
                 row, metadata = found
@@ -217,11 +218,17 @@ class ItemStore:
     def matching_rows(self, filter: Filter) -> tuple[int, Rows]:
         """Return the gallery's version and, sorted, the rows of all items that pass the filter as of that version."""
         with self.database.reading() as connection:
-            return self._stored_version(connection), _matching(connection, filter)
+            return _stored_version(connection), _matching(connection, filter)
 
-    def state(self) -> "State":
-        """Start reading everything as of one version."""
-        return State(self)
+    @contextmanager
+    def state(self) -> Iterator["State"]:
+        """Give everything as of one version.
+
+        Raises:
+            GalleryError: the file is damaged, unreadable or closed.
+        """
+        with self.database.reading() as connection:
+            yield State(connection, self.database.path, self.identity)
 
     # Snapshots
 
@@ -261,9 +268,6 @@ class ItemStore:
             )
             connection.execute("COMMIT")
 
-    def _stored_version(self, connection: Connection) -> int:
-        return int(connection.execute("SELECT value FROM gallery WHERE key = 'version'").fetchone()[0])
-
     def _page_of(self, connection: Connection, rows: Rows, limit: int) -> list[tuple[int, Item]]:
         page: list[tuple[int, Item]] = []
         for start in range(0, len(rows), _LOOKUP):
@@ -280,19 +284,13 @@ class ItemStore:
 
 
 class State:
-    """Everything in the file as of one version; a context manager that holds a reading transaction."""
+    """Everything in the file as of one version, for as long as `ItemStore.state` holds it."""
 
-    def __init__(self, store: ItemStore) -> None:
-        self._store = store
-        self._reading = store.database.reading()
-
-    def __enter__(self) -> "State":
-        self.connection = self._reading.__enter__()
-        self.version = self._store._stored_version(self.connection)
-        return self
-
-    def __exit__(self, *exc: Any) -> None:  # noqa: ANN401
-        self._reading.__exit__(*exc)
+    def __init__(self, connection: Connection, file: Path, identity: Identity) -> None:
+        self.connection = connection
+        self.version = _stored_version(connection)
+        self._file = file
+        self._dim = identity.dim
 
     def names(self) -> Iterator[tuple[int, str]]:
         """Yield row and id of every item, by row."""
@@ -316,7 +314,7 @@ class State:
         Raises:
             GalleryError: `gallery_damaged` when a stored vector has the wrong length.
         """
-        dim = self._store.identity.dim
+        dim = self._dim
         cursor = self.connection.execute(f"SELECT row, vector FROM {_VECTOR_TABLE[target]} ORDER BY row")
         while chunk := cursor.fetchmany(_CHUNK):
             rows = np.asarray([row for row, _ in chunk], np.int64)
@@ -324,7 +322,7 @@ class State:
             if len(joined) != len(rows) * dim * 4 or any(len(blob) != dim * 4 for _, blob in chunk):
                 wrong = next(row for row, blob in chunk if len(blob) != dim * 4)
                 raise GalleryError(
-                    f"{self._store.database.path}: the {target} vector of row {wrong} is not {dim} numbers long. "
+                    f"{self._file}: the {target} vector of row {wrong} is not {dim} numbers long. "
                     "The file is damaged: restore it from a copy, or make the gallery anew from its pictures.",
                     code="gallery_damaged",
                 )
@@ -458,6 +456,10 @@ def _merged(merge: Any, parts: Iterable[Rows]) -> Rows:  # noqa: ANN401  one of 
 
 def _all_rows(connection: Connection) -> Rows:
     return np.fromiter((row for (row,) in connection.execute("SELECT row FROM items ORDER BY row")), np.int64)
+
+
+def _stored_version(connection: Connection) -> int:
+    return int(connection.execute("SELECT value FROM gallery WHERE key = 'version'").fetchone()[0])
 
 
 def _settings(connection: Connection, folder: Path) -> dict[str, Any]:

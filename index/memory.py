@@ -1,5 +1,6 @@
 """What searches read: every item's id and vectors in memory, as of one version of the gallery."""
 
+import functools
 from collections.abc import Collection, Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ from index.target_index import TargetIndex
 from index.vectors import FlatVectors, Rows, RowSet
 
 _CHUNK = 4096  # rows copied at a time while others wait
+_match = functools.partial(tuple.__new__, Match)  # several times as fast as Match(...), and made by the thousand
 _MOST_TIES = 4096  # so many hits of one score are put in the order of their ids; beyond, FAISS picks among them
 
 
@@ -99,17 +101,17 @@ class Memory:
         wanted = top_k + len(excluded)
         with self._lock.reading():
             scores, rows = _search_past_ties(self._indexes[target], queries, wanted, allowed)
-            ids = [[self._names[row] for row in found if row >= 0] for found in rows.tolist()]
-        has_ties = (scores[:, 1:] == scores[:, :-1]).any(axis=1).tolist()
-        results = []
-        for names, values, is_tied in zip(ids, scores.tolist(), has_ties, strict=True):
-            matches = [Match(name, score) for name, score in zip(names, values, strict=False) if name is not None]
-            if excluded:
-                matches = [match for match in matches if match.id not in excluded]
-            if is_tied:
-                matches.sort(key=lambda match: (-match.score, match.id))
-            results.append(matches[:top_k])
-        return results
+            num_found = (rows >= 0).sum(axis=1).tolist()
+            results = [
+                list(map(_match, zip(map(self._names.__getitem__, found[:number]), values[:number], strict=True)))
+                for found, values, number in zip(rows.tolist(), scores.tolist(), num_found, strict=True)
+            ]
+        has_ties = (scores[:, 1:] == scores[:, :-1]).any(axis=1)
+        for number in np.flatnonzero(has_ties).tolist():
+            results[number].sort(key=lambda match: (-match.score, match.id))
+        if excluded:
+            results = [[match for match in matches if match.id not in excluded] for matches in results]
+        return [matches[:top_k] for matches in results]
 
     def stream(self, target: Target) -> Iterator[tuple[Rows, Floats]]:
         """Yield copies of the vectors by row, in chunks, while searches and changes go on.

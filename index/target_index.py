@@ -68,15 +68,13 @@ class TargetIndex:
         rows = candidates.search(
             queries, num_candidates=effort.num_candidates, num_probes=effort.num_probes, allowed=allowed
         )
-        num_found = np.count_nonzero(rows >= 0, axis=1)
-        rows.sort(axis=1)
-        rows[:, 1:][rows[:, 1:] == rows[:, :-1]] = -1  # a replaced row stands among the candidates twice
+        num_found = (rows >= 0).sum(axis=1)
         if allowed is not None:
             rows[~allowed.holds(rows)] = -1
-        scores = self.vectors.scores(queries, rows)
+        are_clean = allowed is None and len(candidates) == len(self)
+        scores, rows, num_there = self.vectors.best_of(queries, rows, k, are_clean=are_clean)
         enough = np.maximum(k if allowed is None else effort.num_candidates // 2, num_found // _MOST_STALE)
-        is_thin = np.count_nonzero(np.isfinite(scores), axis=1) < np.minimum(enough, len(self))
-        scores, rows = _best(scores, rows, k)
+        is_thin = num_there < np.minimum(enough, len(self))
         if is_thin.any():  # a filter that goes with where vectors lie, or very much is stale: look at everything
             wanted = None if allowed is None else allowed.rows
             scores[is_thin], rows[is_thin] = self.vectors.search(queries[is_thin], k, allowed=wanted)
@@ -92,17 +90,3 @@ class TargetIndex:
             num_probes=math.ceil(tuned.num_probes * times / share),
             num_candidates=math.ceil(tuned.num_candidates * times * stale),
         )
-
-
-def _best(scores: Floats, rows: Rows, k: int) -> tuple[Floats, Rows]:
-    """Return the k best of each line, best first, padded with row -1."""
-    if scores.shape[1] > k:
-        kept = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        scores, rows = np.take_along_axis(scores, kept, 1), np.take_along_axis(rows, kept, 1)
-    order = np.argsort(-scores, axis=1, kind="stable")
-    scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
-    rows[~np.isfinite(scores)] = -1
-    if scores.shape[1] < k:
-        missing = ((0, 0), (0, k - scores.shape[1]))
-        return np.pad(scores, missing, constant_values=-np.inf), np.pad(rows, missing, constant_values=-1)
-    return scores, rows

@@ -7,7 +7,7 @@ import functools
 import threading
 from io import RawIOBase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import faiss
 import numpy as np
@@ -17,7 +17,7 @@ from index.records import Floats
 from runtime.errors import GalleryError
 
 Rows = NDArray[np.int64]
-Number = TypeVar("Number", np.int32, np.int64)
+Counts = NDArray[np.intp]
 
 _SPARSE_SHARE = 0.05  # below this share of the vectors, a list of positions is faster than a bitmap of them
 _BLAS_FROM_QUERIES = 4  # from this many queries at once, a matrix product is faster than one pass for each
@@ -48,8 +48,9 @@ class FlatVectors:
     def __init__(self, dim: int) -> None:
         self.dim = dim
         self._index: Any = faiss.IndexFlatIP(dim)
-        self._row_at = np.empty(0, np.int64)  # position -> row; longer than needed
-        self._position_of = np.full(0, -1, np.int32)  # row -> position, -1 for none; longer than needed
+        # both are longer than needed, and their last place always holds -1: it answers for -1
+        self._row_at = np.full(1, -1, np.int64)  # position -> row
+        self._position_of = np.full(1, -1, np.int64)  # row -> position, -1 for none
         # FAISS compares queries x dim with this; its own default is ten times too high on CPUs with AVX-512
         faiss.cvar.distance_compute_blas_threshold = _BLAS_FROM_QUERIES * dim
 
@@ -115,29 +116,32 @@ class FlatVectors:
         """Return where the vectors of these rows lie, leaving out rows without one."""
         known = rows[rows < len(self._position_of)]
         positions = self._position_of[known]
-        return positions[positions >= 0].astype(np.int64)
+        found: Rows = positions[positions >= 0]
+        return found
 
-    def scores(self, queries: Floats, rows: Rows) -> Floats:
-        """Return the exact score of each query [n, dim] with its own rows [n, m]; -inf where a row has no vector."""
-        positions = self._positions_or_none(rows)
-        scores = np.empty(rows.shape, np.float32)
-        if rows.size and len(self):
-            score: Any = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]
-            score(
-                faiss.swig_ptr(scores),
-                faiss.swig_ptr(queries),
-                self._index.get_xb(),
-                faiss.swig_ptr(positions),
-                self.dim,
-                *rows.shape,
-            )
-        else:
-            scores.fill(-np.inf)
-        return scores
+    def best_of(self, queries: Floats, rows: Rows, k: int, *, are_clean: bool) -> tuple[Floats, Rows, Counts]:
+        """Return the k best of each query's own rows, and how many of those have a vector.
+
+        Args:
+            queries: [n, dim], contiguous.
+            rows: [n, m].
+            k: how many are wanted.
+            are_clean: whether every line is known to hold rows with vectors, each once, and then -1. Otherwise -1
+                and rows without a vector are passed over wherever they stand, and a repeated row is looked at once.
+        """
+        positions = self._position_of.take(rows)  # row -1 takes the last, which is always -1
+        if not are_clean:
+            _once_in_front(positions)
+        number, width = positions.shape
+        scores, found = np.empty((number, k), np.float32), np.empty((number, k), np.int64)
+        best: Any = faiss.knn_inner_products_by_idx  # type: ignore[attr-defined]
+        at, base = faiss.swig_ptr, self._index.get_xb()
+        best(at(queries), base, at(positions), self.dim, number, len(self), width, k, at(scores), at(found), width)
+        return scores, self._row_at.take(found), (positions >= 0).sum(axis=1)
 
     def gather(self, start: int, end: int) -> tuple[Rows, Floats]:
         """Return a copy of the vectors of rows from `start` to before `end`: those rows that have one, and theirs."""
-        positions = self._position_of[start:end].astype(np.int64)
+        positions = self._position_of[start:end]
         there = np.flatnonzero(positions >= 0)
         return there + start, self._view()[positions[there]]
 
@@ -159,7 +163,7 @@ class FlatVectors:
         if len(rows):
             with vectors_file.open("rb", buffering=0) as stream:
                 _read_all(stream, vectors._view().reshape(-1).view(np.uint8).data)
-            vectors._row_at = rows.copy()
+            vectors._row_at = np.append(rows, -1)
             vectors._make_room_for(int(rows.max()))
             vectors._position_of[rows] = np.arange(len(rows))
         return vectors
@@ -168,22 +172,17 @@ class FlatVectors:
         """Return a copy of all rows [n] and their vectors [n, dim]."""
         return self._row_at[: len(self)].copy(), self._view().copy()
 
-    def _positions_or_none(self, rows: Rows) -> Rows:
-        """Return where the vector of each row lies, -1 for a row without one."""
-        is_known = (rows >= 0) & (rows < len(self._position_of))
-        return np.where(is_known, self._position_of[np.where(is_known, rows, 0)], -1).astype(np.int64)
-
     def _append(self, rows: Rows, vectors: Floats) -> None:
         start, end = len(self), len(self) + len(rows)
-        if end > len(self._row_at):
-            self._row_at = _grown(self._row_at, end, fill=-1)
+        if end >= len(self._row_at):
+            self._row_at = _grown(self._row_at, end + 1)
         self._index.add(np.ascontiguousarray(vectors))
         self._row_at[start:end] = rows
         self._position_of[rows] = np.arange(start, end)
 
     def _make_room_for(self, row: int) -> None:
-        if row >= len(self._position_of):
-            self._position_of = _grown(self._position_of, row + 1, fill=-1)
+        if row + 1 >= len(self._position_of):
+            self._position_of = _grown(self._position_of, row + 2)
 
     def _view(self) -> Floats:
         """Return FAISS's own memory as an array; no longer valid once vectors are added."""
@@ -260,6 +259,16 @@ def _selection(positions: Rows | None, total: int) -> tuple[Any, list[object]]:
     return make(sel=selector), [bitmap, selector]
 
 
+def _once_in_front(positions: Rows) -> None:
+    """Put each line's positions in front, each once, and -1 behind them, where FAISS stops."""
+    as_unsigned = positions.view(np.uint64)  # in which -1 is the largest number
+    as_unsigned.sort(axis=1)
+    is_repeated = positions[:, 1:] == positions[:, :-1]
+    if is_repeated.any():
+        positions[:, 1:][is_repeated] = -1
+        as_unsigned.sort(axis=1)
+
+
 def _read_all(stream: RawIOBase, into: memoryview) -> None:
     done = 0
     while done < len(into):
@@ -271,7 +280,7 @@ def _read_all(stream: RawIOBase, into: memoryview) -> None:
         raise ValueError(f"the file is longer than {len(into)} bytes")
 
 
-def _grown(array: NDArray[Number], least: int, *, fill: int) -> NDArray[Number]:
-    grown = np.full(max(least, 2 * len(array), 64), fill, array.dtype)
+def _grown(array: Rows, least: int) -> Rows:
+    grown = np.full(max(least, 2 * len(array), 64), -1, np.int64)
     grown[: len(array)] = array
     return grown
