@@ -14,9 +14,8 @@ a row in it is looked up again, and either has a vector or has none any more.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
@@ -25,8 +24,10 @@ import numpy as np
 import orjson
 
 from index.database import Database
-from index.filters import NULL, And, Exists, Filter, Not, Or, Value, kind_of
+from index.filters import NULL, Filter, kind_of
+from index.matching import matching_rows
 from index.records import TARGETS, Floats, Item, Leaf, Metadata, NewItem, Outcome, Target, canonical, leaves
+from index.state import LOOKUP, VECTOR_TABLE, Change, Identity, State, marks, stored_version
 from index.vectors import Rows
 from runtime.errors import GalleryError
 
@@ -62,9 +63,6 @@ CREATE TABLE changes (version INTEGER NOT NULL, row INTEGER NOT NULL, PRIMARY KE
 CREATE TABLE snapshots (id TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
 """
 
-_VECTOR_TABLE: dict[Target, str] = {"image": "image_vectors", "text": "text_vectors"}
-_CHUNK = 4096
-_LOOKUP = 500
 
 _ITEM_COLUMNS = """
     items.row, id, text, metadata, content_digest, created_s, updated_s,
@@ -72,33 +70,6 @@ _ITEM_COLUMNS = """
     EXISTS (SELECT 1 FROM text_vectors AS v WHERE v.row = items.row),
     EXISTS (SELECT 1 FROM pictures AS p WHERE p.row = items.row)
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """What a gallery was made for."""
-
-    space: str
-    dim: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Change:
-    """What one transaction did, or what is new since an older version, for whoever keeps a copy in memory.
-
-    Attributes:
-        version: of the gallery afterwards.
-        names: id of every row that is there now.
-        gone: rows that are there no more.
-        vectors: per target, the vector of each touched row that has one; a touched row without one has lost it.
-        outcomes: of an upsert, in the order of its items.
-    """
-
-    version: int
-    names: dict[int, str] = field(default_factory=dict)
-    gone: set[int] = field(default_factory=set)
-    vectors: dict[Target, dict[int, Floats]] = field(default_factory=lambda: {target: {} for target in TARGETS})
-    outcomes: list[Outcome] = field(default_factory=list)
 
 
 class ItemStore:
@@ -140,7 +111,7 @@ class ItemStore:
     def upsert(self, items: Sequence[NewItem]) -> Change:
         """Store items in one transaction; it is on the disk when this returns."""
         with self.database.writing() as connection:
-            change = Change(version=_stored_version(connection) + 1)
+            change = Change(version=stored_version(connection) + 1)
             for item in items:
                 change.outcomes.append(_upsert_one(connection, item, change))
             if not _finish(connection, change):
@@ -151,7 +122,7 @@ class ItemStore:
     def delete(self, item_id: str) -> Change:
         """Delete an item; it is gone from the disk when this returns. `Change.gone` is empty when there was none."""
         with self.database.writing() as connection:
-            change = Change(version=_stored_version(connection) + 1)
+            change = Change(version=stored_version(connection) + 1)
             found = connection.execute("SELECT row, metadata FROM items WHERE id = ?", (item_id,)).fetchone()
             if found is not None:
                 row, metadata = found
@@ -179,10 +150,10 @@ class ItemStore:
         """Return the items among these ids that are there."""
         found: dict[str, Item] = {}
         with self.database.reading() as connection:
-            for start in range(0, len(ids), _LOOKUP):
-                part = ids[start : start + _LOOKUP]
+            for start in range(0, len(ids), LOOKUP):
+                part = ids[start : start + LOOKUP]
                 for record in connection.execute(
-                    f"SELECT {_ITEM_COLUMNS} FROM items WHERE id IN ({_marks(len(part))})", part
+                    f"SELECT {_ITEM_COLUMNS} FROM items WHERE id IN ({marks(len(part))})", part
                 ):
                     item = _item(record)
                     found[item.id] = item
@@ -200,7 +171,7 @@ class ItemStore:
         """Return one vector of an item: [dim]."""
         with self.database.reading() as connection:
             found = connection.execute(
-                f"SELECT vector FROM {_VECTOR_TABLE[target]} WHERE row = (SELECT row FROM items WHERE id = ?)",
+                f"SELECT vector FROM {VECTOR_TABLE[target]} WHERE row = (SELECT row FROM items WHERE id = ?)",
                 (item_id,),
             ).fetchone()
         return None if found is None else np.frombuffer(found[0], "<f4").astype(np.float32)
@@ -218,10 +189,10 @@ class ItemStore:
     def matching_rows(self, filter: Filter) -> tuple[int, Rows]:
         """Return the gallery's version and, sorted, the rows of all items that pass the filter as of that version."""
         with self.database.reading() as connection:
-            return _stored_version(connection), _matching(connection, filter)
+            return stored_version(connection), matching_rows(connection, filter)
 
     @contextmanager
-    def state(self) -> Iterator["State"]:
+    def state(self) -> Iterator[State]:
         """Give everything as of one version.
 
         Raises:
@@ -270,72 +241,17 @@ class ItemStore:
 
     def _page_of(self, connection: Connection, rows: Rows, limit: int) -> list[tuple[int, Item]]:
         page: list[tuple[int, Item]] = []
-        for start in range(0, len(rows), _LOOKUP):
-            part = rows[start : start + min(_LOOKUP, limit)].tolist()
+        for start in range(0, len(rows), LOOKUP):
+            part = rows[start : start + min(LOOKUP, limit)].tolist()
             page += [
                 (record[0], _item(record))
                 for record in connection.execute(
-                    f"SELECT {_ITEM_COLUMNS} FROM items WHERE row IN ({_marks(len(part))}) ORDER BY row", part
+                    f"SELECT {_ITEM_COLUMNS} FROM items WHERE row IN ({marks(len(part))}) ORDER BY row", part
                 )
             ]
             if len(page) >= limit:
                 break
         return page[:limit]
-
-
-class State:
-    """Everything in the file as of one version, for as long as `ItemStore.state` holds it."""
-
-    def __init__(self, connection: Connection, file: Path, identity: Identity) -> None:
-        self.connection = connection
-        self.version = _stored_version(connection)
-        self._file = file
-        self._dim = identity.dim
-
-    def names(self) -> Iterator[tuple[int, str]]:
-        """Yield row and id of every item, by row."""
-        yield from self.connection.execute("SELECT row, id FROM items ORDER BY row")
-
-    def changes_since(self, version: int) -> Change | None:
-        """Return what to bring up to date in a copy of that version; None when the log reaches back less far."""
-        floor = int(self.connection.execute("SELECT value FROM gallery WHERE key = 'log_floor'").fetchone()[0])
-        if not floor <= version <= self.version:
-            return None
-        change = Change(version=self.version)
-        found = self.connection.execute("SELECT DISTINCT row FROM changes WHERE version > ?", (version,))
-        touched = [row for (row,) in found]
-        for start in range(0, len(touched), _LOOKUP):
-            self._look_up(touched[start : start + _LOOKUP], change)
-        return change
-
-    def vectors(self, target: Target) -> Iterator[tuple[Rows, Floats]]:
-        """Yield all vectors by row, in chunks: rows [n] and vectors [n, dim].
-
-        Raises:
-            GalleryError: `gallery_damaged` when a stored vector has the wrong length.
-        """
-        dim = self._dim
-        cursor = self.connection.execute(f"SELECT row, vector FROM {_VECTOR_TABLE[target]} ORDER BY row")
-        while chunk := cursor.fetchmany(_CHUNK):
-            rows = np.asarray([row for row, _ in chunk], np.int64)
-            joined = b"".join(blob for _, blob in chunk)
-            if len(joined) != len(rows) * dim * 4 or any(len(blob) != dim * 4 for _, blob in chunk):
-                wrong = next(row for row, blob in chunk if len(blob) != dim * 4)
-                raise GalleryError(
-                    f"{self._file}: the {target} vector of row {wrong} is not {dim} numbers long. "
-                    "The file is damaged: restore it from a copy, or make the gallery anew from its pictures.",
-                    code="gallery_damaged",
-                )
-            yield rows, np.frombuffer(joined, "<f4").reshape(len(rows), dim).astype(np.float32, copy=False)
-
-    def _look_up(self, rows: list[int], change: Change) -> None:
-        marks = _marks(len(rows))
-        names = dict(self.connection.execute(f"SELECT row, id FROM items WHERE row IN ({marks})", rows).fetchall())
-        change.names.update(names)
-        change.gone.update(set(rows) - set(names))
-        for target, table in _VECTOR_TABLE.items():
-            for row, blob in self.connection.execute(f"SELECT row, vector FROM {table} WHERE row IN ({marks})", rows):
-                change.vectors[target][row] = np.frombuffer(blob, "<f4").astype(np.float32)
 
 
 def attribute(leaf: Leaf) -> tuple[str, int, Any]:
@@ -430,38 +346,6 @@ def _is_same(stored: Item, item: NewItem) -> bool:
     )
 
 
-def _matching(connection: Connection, filter: Filter) -> Rows:
-    match filter:
-        case Value() | Exists():
-            sql = filter.sql()
-            found = connection.execute(sql.text, sql.values)
-            return np.unique(np.fromiter((row for (row,) in found), np.int64))
-        case And(parts=()):
-            return _all_rows(connection)
-        case And(parts=parts):
-            return _merged(np.intersect1d, (_matching(connection, part) for part in parts))
-        case Or(parts=parts):
-            return _merged(np.union1d, (_matching(connection, part) for part in parts))
-        case Not(part=part):
-            return np.setdiff1d(_all_rows(connection), _matching(connection, part), assume_unique=True)
-
-
-def _merged(merge: Any, parts: Iterable[Rows]) -> Rows:  # noqa: ANN401  one of numpy's set functions
-    merged: Rows | None = None
-    for rows in parts:
-        merged = rows if merged is None else merge(merged, rows)
-    assert merged is not None
-    return merged
-
-
-def _all_rows(connection: Connection) -> Rows:
-    return np.fromiter((row for (row,) in connection.execute("SELECT row FROM items ORDER BY row")), np.int64)
-
-
-def _stored_version(connection: Connection) -> int:
-    return int(connection.execute("SELECT value FROM gallery WHERE key = 'version'").fetchone()[0])
-
-
 def _settings(connection: Connection, folder: Path) -> dict[str, Any]:
     has_table = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'gallery'").fetchone()[0]
     if not has_table:
@@ -487,7 +371,3 @@ def _item(record: Sequence[Any]) -> Item:
 
 def _blob(embedding: Floats | None) -> bytes | None:
     return None if embedding is None else embedding.astype("<f4", copy=False).tobytes()
-
-
-def _marks(number: int) -> str:
-    return ", ".join(["?"] * number)

@@ -22,11 +22,12 @@ import numpy as np
 
 from index.checks import check_gallery_name, checked_item, checked_queries
 from index.filters import Filter
-from index.items import FILE, Change, Identity, ItemStore, State
+from index.items import FILE, ItemStore
 from index.locks import FolderLock
 from index.memory import Memory
 from index.records import TARGETS, Floats, GalleryInfo, Item, Match, NewItem, Outcome, Page, Target
 from index.snapshot import read_snapshot, remove_leftovers, snapshot_version, write_snapshot
+from index.state import Change, Identity, State
 from index.target_index import EXACT_UP_TO
 from index.tuning import Tuning, make_candidates
 from index.vectors import RowSet, prove_filters_are_obeyed

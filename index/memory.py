@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator
 import numpy as np
 
 from index.candidates import Candidates, Fit
-from index.items import Change, State
 from index.locks import ReadWriteLock
 from index.records import TARGETS, Floats, Match, Target
+from index.state import Change, State
 from index.target_index import TargetIndex
 from index.vectors import FlatVectors, Rows, RowSet
 

@@ -9,10 +9,11 @@ import numpy as np
 import orjson
 
 from index.checks import check_item_id
-from index.items import ItemStore, State, attribute
+from index.items import ItemStore, attribute
 from index.memory import Memory
 from index.records import TARGETS, Target, leaves
 from index.snapshot import snapshot_problem
+from index.state import State
 from runtime.errors import GalleryError
 
 _LENGTH_TOLERANCE = 1e-3
