@@ -12,6 +12,7 @@ from runtime.preprocess.image import ImageTransform
 from runtime.preprocess.text import TextTransform
 from training.data.batch import PairBatch
 from training.data.collate import collate
+from training.data.short_queries import short_query
 from training.data.source import Sample
 from training.data.tokenizer import special_tokens, word_tokenizer
 
@@ -23,6 +24,8 @@ class ScenePairsConfig:
     size_px: int = 96
     max_subwords: int = 48
     edited_share: float = 0.0  # of the captions that also come with an edited, wrong copy
+    short_share: float = 0.0  # of the captions replaced by a short query; these are the last of a batch, so that
+    # objectives over the first pairs alone (`max_pairs`) still see captions that are true of one picture only
 
     def tokenizer(self, data: Path | None) -> Tokenizer:
         """One id per word that a scene's caption can hold."""
@@ -58,9 +61,12 @@ class ScenePairs:
         for row, scene in enumerate(drawn[: round(self.config.edited_share * self.batch_size)]):
             rng = np.random.default_rng((self.seed, first + row))
             edits.append((row, scenes.edit_caption(scene, rng).caption))
+        captions = [scene.caption for scene in drawn]
+        for row in range(self.batch_size - round(self.config.short_share * self.batch_size), self.batch_size):
+            captions[row] = short_query(drawn[row], np.random.default_rng((self.seed, first + row, 1)))
         return collate(
             [scene.image for scene in drawn],
-            [scene.caption for scene in drawn],
+            captions,
             image_transform=self.image_transform,
             text_transform=self.text_transform,
             special=self.special,

@@ -1,9 +1,10 @@
 """Tokenizers built here: whole words of a closed vocabulary, or subwords learned from captions."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from training.data.batch import SpecialTokens
 
@@ -14,10 +15,18 @@ _ENDING_LETTERS = (2, 3, 4)
 
 
 def word_tokenizer(vocabulary: Sequence[str]) -> Tokenizer:
-    """One id per word of a closed vocabulary (and per punctuation mark in it); every other word is [UNK]."""
+    """One id per word of a closed vocabulary (and per punctuation mark in it).
+
+    Every other word is [UNK]; every other punctuation mark is passed over.
+    """
     words = list(dict.fromkeys(word.lower() for word in vocabulary))
     ids = {word: number for number, word in enumerate((*SPECIAL, *words))}
-    return _finished(Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN)))
+    tokenizer = _finished(Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN)))
+    marks = re.escape("".join(word for word in words if len(word) == 1 and not word.isalnum()))
+    tokenizer.normalizer = normalizers.Sequence(
+        [tokenizer.normalizer, normalizers.Replace(Regex(rf"[^\w\s{marks}]"), " ")]
+    )
+    return tokenizer
 
 
 def subword_tokenizer(captions: Iterable[str], *, vocab_size: int) -> Tokenizer:
@@ -65,12 +74,6 @@ def _commonest(counts: Counter[str], most: int) -> list[str]:
 def _finished(tokenizer: Tokenizer) -> Tokenizer:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    if tokenizer.token_to_id(START) is not None:
-        return _with_ends(tokenizer)
-    return tokenizer
-
-
-def _with_ends(tokenizer: Tokenizer) -> Tokenizer:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}",
         special_tokens=[(name, tokenizer.token_to_id(name)) for name in (START, END)],

@@ -22,7 +22,7 @@ def tiny() -> TrainConfig:
             fusion=FusionConfig(),
             initial_temperature=0.1,
         ),
-        data=ScenePairsConfig(),
+        data=ScenePairsConfig(short_share=0.25),
         objectives=(
             WeightedObjective(name="itc", objective=ItcConfig()),
             # masked words name each thing in the picture: they teach the image encoder shapes from the first step on

@@ -74,7 +74,23 @@ def test_caption_keys_ignore_case_and_spacing_only():
 
 def test_word_tokenizer_knows_its_words_alone():
     tokenizer = word_tokenizer(["Red", "circle", ","])
-    assert tokenizer.encode("A RED, circle").tokens == ["[CLS]", "[UNK]", "red", ",", "circle", "[SEP]"]
+    encoded = tokenizer.encode("A RED, 'circle'! [MASK]")
+    assert encoded.tokens == ["[CLS]", "[UNK]", "red", ",", "circle", "[UNK]", "[SEP]"]
+    assert encoded.offsets[1:5] == [(0, 1), (2, 5), (5, 6), (8, 14)]
+
+
+def test_short_queries_are_the_last_of_a_batch_and_true():
+    config = ScenePairsConfig(size_px=32, max_subwords=48, short_share=0.5)
+    batch = config.open(None, tokenizer=config.tokenizer(None), batch_size=40, seed=3)[1]
+    for row, text in enumerate(batch.texts):
+        caption = scenes.generate(3, 40 + row, size_px=32).caption
+        if row < 20:
+            assert text == caption
+        else:
+            assert len(text.split()) <= len(caption.split()) + 3
+            said = set(text.split()) - {"find", "show", "me", "a", "an", "the", "photo", "of", "and", "something"}
+            assert said <= set(caption.replace(",", "").replace(".", "").split())
+    assert any(len(text.split()) == 1 for text in batch.texts[20:])
 
 
 def test_subword_tokenizer_learns_from_captions():

@@ -1,0 +1,36 @@
+"""Short queries: what people type in place of a whole caption.
+
+A model trained on full sentences alone ranks "red circle" almost at random. So some captions of a batch are replaced by
+a query that is true of the same picture: one or two of its things, said in fewer words.
+"""
+
+import numpy as np
+
+from scenes import Scene
+
+_OPENINGS = ("", "", "", "", "find ", "show me ", "a photo of ")
+"""What may stand before a query; words that no caption has teach the model to pass over unknown ones."""
+
+_SHARE_OF_TWO = 0.3
+_SHARE_WITHOUT_KIND = 0.1
+
+
+def short_query(scene: Scene, rng: np.random.Generator) -> str:
+    """A query of one or two of the things that the scene's caption mentions.
+
+    Args:
+        scene: what the query is true of; it may be true of other scenes too.
+        rng: advanced by what is drawn from it.
+    """
+    count = 2 if len(scene.phrases) > 1 and rng.random() < _SHARE_OF_TWO else 1
+    chosen = rng.choice(len(scene.phrases), size=count, replace=False)
+    things = [_short(scene.phrases[at].text, rng) for at in chosen]
+    return _OPENINGS[rng.integers(len(_OPENINGS))] + " and ".join(things)
+
+
+def _short(phrase: str, rng: np.random.Generator) -> str:
+    """Fewer of the words "a [size] colour kind": all, without the article, only the last ones, or all but the kind."""
+    words = phrase.split()
+    if rng.random() < _SHARE_WITHOUT_KIND:
+        return " ".join(("something", *words[1:-1]))
+    return " ".join(words[rng.integers(len(words)) :])
