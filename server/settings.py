@@ -17,6 +17,9 @@ from runtime.errors import UsageError
 PREFIX = "VERNIER_"
 Scope = Literal["read", "write"]
 
+_READ_ELSEWHERE = ("API_KEY", "CHROMIUM", "DATA", "DEBUG", "SCREENSHOTS", "URL")
+"""Variables of the command line, the client, the load tests and the tests."""
+
 
 class ApiKey(BaseModel):
     """One key, kept as its digest alone. A write key may read too."""
@@ -117,6 +120,6 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def unknown_variables() -> list[str]:
-    """Return the names of `VERNIER_*` variables in the environment that no setting has: most likely misspelt."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}DATA", f"{PREFIX}URL"}
+    """Return the names of `VERNIER_*` variables in the environment that nothing here reads: most likely misspelt."""
+    known = {PREFIX + name for name in (*(field.upper() for field in Settings.model_fields), *_READ_ELSEWHERE)}
     return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)

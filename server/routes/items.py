@@ -26,7 +26,7 @@ from server.body import (
     unsupported_type,
 )
 from server.bulk import BulkWrite, entries_of_form, entry_of_line, lines
-from server.errors import field_error
+from server.errors import RequestError, field_error
 from server.openapi import bulk_body, item_body
 from server.pictures import item_picture, one_picture, picture_bytes, unknown_item
 from server.schemas.galleries import BulkAnswer, ItemAnswer, ItemRequest, PageAnswer, WrittenItem
@@ -82,6 +82,8 @@ async def write_items(gallery: str, request: Request, service: ServiceOf, timing
 @router.get("/{item:path}/image", response_class=Response)
 async def get_picture(gallery: str, item: str, request: Request, service: ServiceOf) -> Response:
     """Give the stored picture of an item, a JPEG whose longest side is at most 512 pixels."""
+    if not _asks_for_picture(request):
+        return await get_item(gallery, f"{item}/image", service)
     picture = await item_picture(service, gallery, item)
     tag = f'"{hashlib.sha256(picture).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
@@ -102,6 +104,7 @@ async def get_item(gallery: str, item: str, service: ServiceOf) -> Response:
 @router.put("/{item:path}", response_model=WrittenItem, openapi_extra=item_body())
 async def put_item(gallery: str, item: str, request: Request, service: ServiceOf, timings: TimingsOf) -> Response:
     """Store an item; it replaces the one of the same id, and is durable when this answers."""
+    _check_address(request)
     opened = service.galleries.get(gallery)
     with timings.stage("read"):
         sent = await _read_item(request, service)
@@ -114,11 +117,30 @@ async def put_item(gallery: str, item: str, request: Request, service: ServiceOf
 
 
 @router.delete("/{item:path}", status_code=204)
-async def delete_item(gallery: str, item: str, service: ServiceOf) -> Response:
+async def delete_item(gallery: str, item: str, request: Request, service: ServiceOf) -> Response:
     """Delete an item, durably."""
+    _check_address(request)
     if not await service.store(service.galleries.get(gallery).delete, item):
         raise unknown_item(gallery)
     return Response(status_code=204)
+
+
+def _asks_for_picture(request: Request) -> bool:
+    """Say whether the address ends in a plain `/image`; that of an id which ends so is written with `%2F`."""
+    return bytes(request.scope["raw_path"]).partition(b"?")[0].endswith(b"/image")
+
+
+def _check_address(request: Request) -> None:
+    """Refuse to change what is not at this address: there, GET gives the picture of another item.
+
+    Raises:
+        RequestError: `item_id_invalid`.
+    """
+    if _asks_for_picture(request) and not request.scope["raw_path"].endswith(b"/items/image"):
+        raise RequestError(
+            "this is the address of an item's picture; in an id that ends in /image, write its slashes as %2F.",
+            code="item_id_invalid",
+        )
 
 
 async def _read_item(request: Request, service: Service) -> Sent[ItemRequest]:

@@ -99,6 +99,7 @@ async def test_bad_picture(
     await still_answers(client)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 async def test_the_bomb_is_one() -> None:
     bomb = huge_png()
     assert len(bomb) < 30_000

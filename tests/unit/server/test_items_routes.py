@@ -57,7 +57,9 @@ async def test_what_is_put_is_found_and_what_is_deleted_is_not(client: httpx.Asy
     assert (await client.post("/search", json=query)).json()["hits"][0]["id"] != "purple"
 
 
-@pytest.mark.parametrize("name", ["a b", "été", "folder/picture.jpg", "100%", "a?b#c", "x" * 256, "image"])
+@pytest.mark.parametrize(
+    "name", ["a b", "été", "folder/picture.jpg", "100%", "a?b#c", "x" * 256, "image", "a/image", "image/image"]
+)
 async def test_ids_of_every_kind(empty_client: httpx.AsyncClient, name: str) -> None:
     path = f"{ITEMS}/{quote(name, safe='')}"
     created = await empty_client.put(path, files={"image": ("a.jpg", jpeg())})
@@ -66,6 +68,16 @@ async def test_ids_of_every_kind(empty_client: httpx.AsyncClient, name: str) -> 
     assert (await empty_client.get(path)).json()["id"] == name
     assert (await empty_client.get(f"{path}/image")).headers["content-type"] == "image/jpeg"
     assert (await empty_client.delete(path)).status_code == 204
+
+
+async def test_the_address_of_a_picture_is_not_written(empty_client: httpx.AsyncClient) -> None:
+    await empty_client.put(f"{ITEMS}/a", json={"text": "red"})
+    await empty_client.put(f"{ITEMS}/a%2Fimage", json={"text": "blue"})
+    for method in ("PUT", "DELETE"):
+        refused = await empty_client.request(method, f"{ITEMS}/a/image", json={"text": "green"})
+        assert (refused.status_code, refused.json()["code"]) == (422, "item_id_invalid")
+    assert (await empty_client.get(f"{ITEMS}/a%2Fimage")).json()["text"] == "blue"
+    assert (await empty_client.get(f"{ITEMS}/a/image")).json()["code"] == "picture_missing"
 
 
 @pytest.mark.parametrize("name", ["x" * 257, "a\x00b"])
