@@ -38,6 +38,7 @@ def restore_moments(model: nn.Module, optimizer: torch.optim.Optimizer, named: M
             if moment == key or "/" in moment:
                 continue
             # a moment must lie in memory as its parameter does: the fused step walks both side by side
-            state[moment] = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+            is_moment = value.shape == parameter.shape
+            state[moment] = torch.empty_like(parameter).copy_(value) if is_moment else value.to(parameter.device)
         if state:
             optimizer.state[parameter] = state

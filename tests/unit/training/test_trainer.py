@@ -125,6 +125,7 @@ def test_the_entry_trains_resumes_and_refuses(tmp_path: Path):
     assert mismatch.value.code == "checkpoint_mismatch"
     last = train.run(RECIPE, workdir=tmp_path, resume=True, console=console)
     assert last.name == "step-0000006"
+    assert train.run(RECIPE, workdir=tmp_path, resume=True, console=console) == last  # nothing is left to do
     lines = said.getvalue().splitlines()
     assert lines[0].startswith("step 1/4  loss ")
     assert "images/s" in lines[-1]
