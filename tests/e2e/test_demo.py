@@ -1,4 +1,4 @@
-"""What `make serve` serves, in a real browser: the committed bundle over drawn scenes; and photos where there are any."""
+"""What `make serve` serves, in a real browser: the committed bundle over drawn scenes; and photos where they are."""
 
 import json
 import os
