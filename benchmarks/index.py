@@ -9,6 +9,7 @@ set up as the gallery sets it up. Times of writes and starts are wall-clock and 
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -79,6 +80,7 @@ def provenance() -> Report:
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
         "hardware": f"{len(names) or 1} x {names[0] if names else platform.processor()}",
+        "load_average": os.getloadavg()[0],
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit.stdout.strip() or "unknown",
         "command": "python -m " + " ".join(["benchmarks.index", *sys.argv[1:]]),

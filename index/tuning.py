@@ -23,7 +23,7 @@ _RECALL_AIM = 0.965  # above what is wanted, since a sample says it only so exac
 _NUM_QUERIES = 200
 _NUM_TIMED_EXACT = 3
 _TOP_K = 10
-_NUM_CANDIDATES = (50, 100, 200, 400)
+_NUM_CANDIDATES = (50, 100, 150, 200, 300, 400)
 _NUM_PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _SEED = 11
 
