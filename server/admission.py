@@ -1,50 +1,164 @@
-"""Who may come in: a bound on the requests at work or waiting, decided before a body is read."""
+"""Who may come in: decided before a body is read, by how long a request would have to wait."""
 
 import math
 import time
-from collections import deque
+from collections import Counter
+from collections.abc import Callable
 
 from server.errors import RequestError
 
-_REMEMBERED = 64
-_LONGEST_RETRY_S = 30
+_MEMORY = 0.98
+_LONGEST_RETRY_S = 60
+_FIRST_COST_S = 0.002
+_USUAL_REQUESTS = 6
+_SHORTEST_LIMIT_S = 0.1
+_LONGEST_LIMIT_S = 2.0
+
+
+class _Mean:
+    """A mean in which old values fade."""
+
+    def __init__(self, first: float) -> None:
+        self._sum, self._weight = first, 1.0
+
+    def add(self, value: float) -> None:
+        self._sum = self._sum * _MEMORY + value
+        self._weight = self._weight * _MEMORY + 1
+
+    @property
+    def value(self) -> float:
+        return self._sum / self._weight
+
+
+class Place:
+    """A request that was let in.
+
+    Attributes:
+        kind: what its cost is expected from: its route, and whether it brings a picture.
+        is_ingest: it goes behind all others, so that nobody waits for it.
+        is_at_work: its body is here, so that the server and not the caller takes the time.
+    """
+
+    __slots__ = ("is_at_work", "is_ingest", "kind")
+
+    def __init__(self, kind: str, *, is_ingest: bool) -> None:
+        self.kind = kind
+        self.is_ingest = is_ingest
+        self.is_at_work = False
 
 
 class Admission:
-    """Counts requests in and out; the drain rate of the last ones gives `Retry-After`."""
+    """Counts requests in and out and learns how fast they leave.
 
-    def __init__(self, max_waiting: int) -> None:
+    Busy seconds per departure are what one request costs, pipelining and batching included; how they are shared among
+    the kinds of requests goes by what each took without waiting. A newcomer's wait is the cost of all those inside. A
+    queue within the limit keeps every batch full, and a longer one would only make everybody late.
+    """
+
+    def __init__(
+        self, *, max_waiting: int, max_wait_s: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin with nobody inside.
+
+        Args:
+            max_waiting: requests inside, whatever they cost.
+            max_wait_s: longest wait that is let in; six usual requests, between 0.1 s and 2 s, when None.
+            clock: gives seconds.
+        """
         self._max_waiting = max_waiting
+        self._max_wait_s = max_wait_s
+        self._clock = clock
         self._inside = 0
-        self._left_at: deque[float] = deque(maxlen=_REMEMBERED)
+        self._interactive: Counter[str] = Counter()
+        self._at_work = 0
+        self._busy_since = 0.0
+        self._own_s: dict[str, _Mean] = {}
+        self._usual_s = _Mean(_FIRST_COST_S)
+        self._busy_s = self._served_s = 0.0
 
     @property
     def inside(self) -> int:
         """Requests at work or waiting."""
         return self._inside
 
-    def enter(self) -> None:
+    @property
+    def predicted_wait_s(self) -> float:
+        """How long a newcomer would wait for those inside."""
+        ahead_s = sum(count * self._own_s[kind].value for kind, count in self._interactive.items())
+        return ahead_s * self._pace
+
+    @property
+    def longest_wait_s(self) -> float:
+        """The longest wait that is let in."""
+        if self._max_wait_s is not None:
+            return self._max_wait_s
+        return min(_LONGEST_LIMIT_S, max(_SHORTEST_LIMIT_S, _USUAL_REQUESTS * self._usual_s.value))
+
+    def enter(self, kind: str, *, is_ingest: bool = False, timeout_s: float | None = None) -> Place:
         """Let one request in; whoever enters must `leave`.
+
+        Args:
+            kind: see `Place`.
+            is_ingest: see `Place`.
+            timeout_s: how long the caller waits, when it said so.
 
         Raises:
             RequestError: `overloaded`, with `Retry-After`.
         """
         if self._inside >= self._max_waiting:
-            raise RequestError(
-                f"{self._inside} requests are at work or waiting; send this one again later.",
-                code="overloaded",
-                headers={"Retry-After": str(self.retry_after_s())},
-            )
+            raise self._refusal(f"{self._inside} requests are at work or waiting")
+        own_s = self._own_s.setdefault(kind, _Mean(self._usual_s.value))
+        if not is_ingest and self._inside:
+            wait_s = self.predicted_wait_s
+            if wait_s > self.longest_wait_s:
+                raise self._refusal(f"this request would wait about {wait_s:.2g} s")
+            if timeout_s is not None and wait_s + own_s.value > timeout_s:
+                raise self._refusal(f"this request would wait about {wait_s:.2g} s, and its timeout_ms is shorter")
         self._inside += 1
+        if not is_ingest:
+            self._interactive[kind] += 1
+        return Place(kind, is_ingest=is_ingest)
 
-    def leave(self) -> None:
-        """Let one request out."""
+    def begin(self, place: Place) -> None:
+        """Note that a request is here completely; from now on its time is the server's."""
+        if not place.is_ingest and not place.is_at_work:
+            place.is_at_work = True
+            if self._at_work == 0:
+                self._busy_since = self._clock()
+            self._at_work += 1
+
+    def leave(self, place: Place, *, own_s: float | None) -> None:
+        """Let one request out.
+
+        Args:
+            place: what `enter` gave.
+            own_s: seconds that it took without waiting; None when it was not answered as usual, and teaches nothing.
+        """
         self._inside -= 1
-        self._left_at.append(time.monotonic())
+        if place.is_ingest:
+            return
+        self._interactive[place.kind] -= 1
+        if not place.is_at_work:
+            return
+        now = self._clock()
+        self._at_work -= 1
+        busy_s, self._busy_since = now - self._busy_since, now
+        if own_s is not None:
+            self._own_s[place.kind].add(own_s)
+            self._usual_s.add(own_s)
+            self._busy_s = self._busy_s * _MEMORY + busy_s
+            self._served_s = self._served_s * _MEMORY + own_s
 
     def retry_after_s(self) -> int:
-        """Return in how many seconds half of those inside should have left, going by the last that did."""
-        if len(self._left_at) < 2:
-            return 1
-        seconds_each = (self._left_at[-1] - self._left_at[0]) / (len(self._left_at) - 1)
-        return max(1, min(_LONGEST_RETRY_S, math.ceil(seconds_each * self._inside / 2)))
+        """Return in how many seconds those inside should have left, at the pace of late."""
+        return max(1, min(_LONGEST_RETRY_S, math.ceil(self.predicted_wait_s)))
+
+    @property
+    def _pace(self) -> float:
+        """Busy seconds of the server for each second that requests took by themselves."""
+        return self._busy_s / self._served_s if self._served_s > 0 else 1.0
+
+    def _refusal(self, why: str) -> RequestError:
+        return RequestError(
+            f"{why}; send it again later.", code="overloaded", headers={"Retry-After": str(self.retry_after_s())}
+        )

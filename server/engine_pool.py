@@ -1,35 +1,60 @@
 """The one way from the routes to the engines: every call of a graph goes through here, and nothing else does.
 
 Pictures and texts are prepared on threads of their own, so that they never stand in an engine's way, and a text never
-waits for a picture.
+waits for a picture. What runs on a graph runs in batches with what others want of it.
 """
 
+import asyncio
+import io
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures
-from runtime.errors import EngineError
 from runtime.ground import Grounding, ground
-from runtime.preprocess.text import TextBatch
+from runtime.preprocess.image import decode_image
 from runtime.proofread import Proof, proofread
+from server import timings
+from server.batching import Ticket, Watcher
+from server.graphs import Graphs, RowArrays
 from server.workers import Workers
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_CHARACTERS_AT_ONCE = 1_000
+"""Texts of no more are tokenised on the spot: in less time than a trip to a thread takes."""
+
 
 class EnginePool:
     """An encoder with its threads."""
 
-    def __init__(self, encoder: Encoder, *, engine_workers: int, decode_workers: int) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        engine_workers: int,
+        decode_workers: int,
+        judge_workers: int,
+        max_batch_s: float,
+        watcher: Watcher,
+    ) -> None:
         self.encoder = encoder
-        self._engine = Workers("engine", engine_workers)
+        self.graphs = Graphs(encoder, num_loops=engine_workers, max_batch_s=max_batch_s, watcher=watcher)
+        self._for_threads = self.graphs.as_encoder()
+        self._judge = Workers("judge", judge_workers)
         self._decode = Workers("decode", decode_workers)
         self._tokenise = Workers("tokenise", 1)
-        self.has_failed = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last call of an engine failed."""
+        return self.graphs.batcher.has_failed
 
     async def decode(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run work on pictures that needs no engine."""
@@ -41,8 +66,16 @@ class EnginePool:
         Raises:
             EngineError: the engine failed.
         """
-        pixels = await self._decode.run(lambda: [self.encoder.image_input(image) for image in images])
-        return await self._run(Encoder.embed_pixels, pixels)
+        pixels = await asyncio.gather(*(self._decode.run(self.encoder.image_input, image) for image in images))
+        rows = await _results(self.graphs.submit("image_encoder", [{"pixels": array} for array in pixels]))
+        if not rows:
+            return self.encoder.embed_pixels([])
+        has_patches = "patch_embeddings" in rows[0]
+        return ImageFeatures(
+            embedding=_column(rows, "image_embedding"),
+            patch_tokens=_column(rows, "patch_tokens"),
+            patch_embeddings=_column(rows, "patch_embeddings") if has_patches else None,
+        )
 
     async def text_features(self, texts: Sequence[str]) -> TextFeatures:
         """Embed texts.
@@ -51,8 +84,18 @@ class EnginePool:
             TextError: a text is empty or far too long.
             EngineError: the engine failed.
         """
-        batch = await self._tokenise.run(self.encoder.text_transform.encode, texts)
-        return await self._run(Encoder.embed_subwords, batch)
+        encode = self.encoder.text_transform.encode
+        is_short = sum(map(len, texts)) <= _CHARACTERS_AT_ONCE
+        batch = encode(texts) if is_short else await self._tokenise.run(encode, texts)
+        if not texts:
+            return self.encoder.embed_subwords(batch)
+        lengths = batch.mask.sum(axis=1).tolist()
+        rows = [{"ids": batch.ids[at, :n], "mask": batch.mask[at, :n]} for at, n in enumerate(lengths)]
+        done = await _results(self.graphs.submit("text_encoder", rows))
+        tokens = np.zeros((*batch.ids.shape, done[0]["word_tokens"].shape[-1]), np.float32)
+        for at, row in enumerate(done):
+            tokens[at, : len(row["word_tokens"])] = row["word_tokens"]
+        return TextFeatures(embedding=_column(done, "text_embedding"), word_tokens=tokens, batch=batch)
 
     async def match_scores(self, texts: TextFeatures, images: ImageFeatures) -> Floats:
         """Return the raw match score of each text with its image; one of either goes with all of the other.
@@ -60,56 +103,90 @@ class EnginePool:
         Raises:
             EngineError: the engine failed.
         """
-        if len(texts) == 1 and len(images) > 1:
-            texts = _repeated(texts, len(images))
-        return await self._run(Encoder.match_scores, texts, images)
+        count = max(len(texts), len(images))
+        text_rows, image_rows = _rows(len(texts), count), _rows(len(images), count)
+        if not self.encoder.has_fusion:
+            return self.encoder.match_scores(texts[text_rows], images[image_rows])
+        lengths = texts.batch.mask.sum(axis=1).tolist()
+        rows: list[RowArrays] = [
+            {
+                "word_tokens": texts.word_tokens[text, : lengths[text]],
+                "mask": texts.batch.mask[text, : lengths[text]],
+                "patch_tokens": images.patch_tokens[image],
+            }
+            for text, image in zip(text_rows, image_rows, strict=True)
+        ]
+        return _column(await _results(self.graphs.submit("fusion", rows, ("match",))), "match")
 
     async def ground(self, image: ImageFeatures, phrases: Sequence[str], *, top_k: int = 1) -> list[Grounding]:
         """See `runtime.ground.ground`."""
-        return await self._run(ground, image, phrases, top_k=top_k)
+        return await self._judged(ground, image, phrases, top_k=top_k)
 
     async def proofread(
         self, image: ImageFeatures, text: str, *, num_suggestions: int = 3, threshold: float | None = None
     ) -> Proof:
         """See `runtime.proofread.proofread`."""
-        return await self._run(proofread, image, text, num_suggestions=num_suggestions, threshold=threshold)
+        return await self._judged(proofread, image, text, num_suggestions=num_suggestions, threshold=threshold)
 
     def warm_up(self) -> None:
-        """Run every graph once, so that the first request finds them ready.
+        """Run every graph at several sizes and lengths, so that the first request finds them ready.
 
         Raises:
             EngineError: a graph failed.
         """
-        encoder = self.encoder
-        side = encoder.manifest.image.size_px
-        image = encoder.embed_images([Image.new("RGB", (side, side), "grey")])
-        texts = encoder.embed_texts(["a picture"])
-        if encoder.has_fusion:
-            encoder.fuse(texts, image)
+        self.graphs.warm_up()
+
+    async def canary(self) -> None:
+        """Send a tiny picture and a text the way that all go.
+
+        Raises:
+            EngineError: an engine failed.
+        """
+        image = await self.decode(decode_image, _CANARY)
+        await asyncio.gather(self.image_features([image]), self.text_features(["a picture"]))
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since a batch last ran well; infinite when the last one failed."""
+        batcher = self.graphs.batcher
+        return math.inf if batcher.has_failed else time.monotonic() - batcher.last_success
+
+    def waiting(self) -> dict[str, int]:
+        """Return how much waits, by graph and by kind of thread."""
+        threads = {"decode": self._decode.depth(), "tokenise": self._tokenise.depth(), "judge": self._judge.depth()}
+        return {**dict.fromkeys(self.encoder.engines, 0), **self.graphs.batcher.depth(), **threads}
 
     def close(self) -> None:
         """Wait for the work in hand and end the threads."""
         self._decode.close()
         self._tokenise.close()
-        self._engine.close()
+        self._judge.close()
+        self.graphs.batcher.close()
 
-    async def _run(self, call: Callable[Concatenate[Encoder, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            result = await self._engine.run(call, self.encoder, *args, **kwargs)
-        except EngineError:
-            self.has_failed = True
-            raise
-        self.has_failed = False
-        return result
+    async def _judged(self, call: Callable[Concatenate[Encoder, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what asks several graphs in turn on a thread; what it runs there is batched with the rest."""
+        return await self._judge.run(call, self._for_threads, *args, **kwargs)
 
 
-def _repeated(texts: TextFeatures, count: int) -> TextFeatures:
-    def repeat(array: np.ndarray) -> np.ndarray:
-        return np.repeat(array, count, axis=0)
+async def _results(ticket: Ticket[RowArrays]) -> list[RowArrays]:
+    rows = await asyncio.wrap_future(ticket.future)
+    if (stopwatch := timings.current.get()) is not None:
+        stopwatch.waited(ticket.queued_s)
+    return rows
 
-    batch = texts.batch
-    return TextFeatures(
-        embedding=repeat(texts.embedding),
-        word_tokens=repeat(texts.word_tokens),
-        batch=TextBatch(ids=repeat(batch.ids), mask=repeat(batch.mask), offsets=repeat(batch.offsets)),
-    )
+
+def _tiny_picture() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16), "grey").save(stream, "JPEG")
+    return stream.getvalue()
+
+
+_CANARY = _tiny_picture()
+
+
+def _column(rows: Sequence[RowArrays], name: str) -> Floats:
+    return np.asarray(np.stack([row[name] for row in rows]), np.float32)
+
+
+def _rows(given: int, wanted: int) -> NDArray[np.intp]:
+    return np.zeros(wanted, np.intp) if given == 1 else np.arange(wanted)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
@@ -34,6 +35,28 @@ class Metrics:
         self.rejected = Counter(
             "vernier_rejected", "Requests answered with a problem, by its code.", ("code",), registry=registry
         )
+        self.queue_depth = Gauge(
+            "vernier_queue_depth", "Rows or calls that wait, by graph or kind of thread.", ("queue",), registry=registry
+        )
+        self.batch_rows = Histogram(
+            "vernier_batch_rows", "Rows of the batches that ran.", ("graph",), buckets=_ROWS, registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "vernier_batch_seconds",
+            "Seconds that batches ran.",
+            ("graph",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.rows_dropped = Counter(
+            "vernier_rows_dropped",
+            "Rows that did not run: nobody waited any more, or their time was up.",
+            ("graph", "reason"),
+            registry=registry,
+        )
+        self.loop_restarts = Counter(
+            "vernier_loop_restarts", "Batch loops that died and were started again.", ("loop",), registry=registry
+        )
         self.in_flight = Gauge("vernier_requests_in_flight", "Requests at work or waiting.", registry=registry)
         self.ready = Gauge("vernier_ready", "1 while the server takes work.", registry=registry)
         self.gallery_items = Gauge("vernier_gallery_items", "Items in a gallery.", ("gallery",), registry=registry)
@@ -54,6 +77,24 @@ class Metrics:
             self.stage_seconds.labels(stage).observe(stage_seconds)
         if code is not None:
             self.rejected.labels(code).inc()
+
+    def batch_done(self, graph: str, *, rows: int, seconds: float) -> None:
+        """Count a batch."""
+        self.batch_rows.labels(graph).observe(rows)
+        self.batch_seconds.labels(graph).observe(seconds)
+
+    def dropped(self, graph: str, reason: str) -> None:
+        """Count a row that did not run."""
+        self.rows_dropped.labels(graph, reason).inc()
+
+    def restarted(self, name: str) -> None:
+        """Count a loop that died and was started again."""
+        self.loop_restarts.labels(name).inc()
+
+    def set_queues(self, depths: Mapping[str, int]) -> None:
+        """Replace the depths of the queues."""
+        for name, depth in depths.items():
+            self.queue_depth.labels(name).set(depth)
 
     def set_galleries(self, items: Mapping[str, int]) -> None:
         """Replace the sizes of the galleries."""

@@ -3,18 +3,22 @@
 import asyncio
 import logging
 import re
+import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runtime.errors import VernierError
-from server import auth, logs
-from server.errors import RequestError, internal_error, problem_response
+from server import auth, logs, work
+from server.admission import Place
+from server.client_watch import ClientLeft, ClientWatch
+from server.errors import RequestError, field_error, internal_error, problem_response
 from server.timings import Timings
+from server.timings import current as current_timings
 
 if TYPE_CHECKING:
     from server.service import Service
@@ -24,6 +28,8 @@ _log = logging.getLogger("server.requests")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
 _UNCOUNTED = ("/health/", "/metrics", "/info", "/openapi.json", "/web/")
+_COSTLY = ("/search", "/search/batch", "/ground", "/proofread", "/embed", "/v1/embeddings")
+_DIGITS_WITHOUT_PICTURE = 4  # of the body's length: no picture fits in so few bytes
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -59,13 +65,15 @@ class RequestMiddleware:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send, identity: str) -> None:
         timings = Timings()
-        scope.setdefault("state", {}).update(timings=timings, service=self._service, error_code=None)
+        scope.setdefault("state", {}).update(timings=timings, service=self._service, error_code=None, answered=False)
+        stopwatch = current_timings.set(timings)
         status = 0
 
         async def send_dressed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                scope["state"]["answered"] = status < 400
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = identity
                 headers["Server-Timing"] = timings.server_timing()
@@ -80,7 +88,7 @@ class RequestMiddleware:
             if status:
                 raise
             await problem_response(error)(scope, receive, send_dressed)
-        except ClientDisconnect:
+        except (ClientDisconnect, ClientLeft):
             status = status or 499
         except asyncio.CancelledError:
             status = status or 499
@@ -92,43 +100,66 @@ class RequestMiddleware:
                 raise
             await problem_response(internal_error())(scope, receive, send_dressed)
         finally:
+            current_timings.reset(stopwatch)
             self._note(scope, status, timings)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         service = self._service
+        place = None
         try:
             needed = auth.scope_needed(scope["method"], path)
             headers = Headers(scope=scope)
             auth.check_origin(headers.get("sec-fetch-site"), needed)
             if service.settings.api_keys and needed is not None:
                 auth.check_key(service.settings.api_keys, headers.get("authorization"), needed)
-            counted = path != "/" and not path.startswith(_UNCOUNTED)
-            if counted:
+            timeout_s = self._timeout_s(scope)
+            if path != "/" and not path.startswith(_UNCOUNTED):
                 service.check_ready()
-                service.admission.enter()
+                is_ingest = needed == "write"
+                place = service.admission.enter(_kind(scope, headers), is_ingest=is_ingest, timeout_s=timeout_s)
         except VernierError as error:
             scope["state"]["error_code"] = error.code
             await _refuse(error)(scope, receive, send)
             return
-        if not counted:
+        if place is None:
             await self._app(scope, receive, send)
             return
         try:
-            await self._within_time(scope, receive, send)
+            await self._work(scope, receive, send, place, timeout_s)
         finally:
-            service.admission.leave()
+            service.admission.leave(place, own_s=_own_s(scope["state"]))
 
-    async def _within_time(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] == "POST" and scope["path"].endswith("/items"):
-            await self._app(scope, receive, send)
-            return
-        limit_s = self._service.settings.request_timeout_s
-        try:
-            async with asyncio.timeout(limit_s):
-                await self._app(scope, receive, send)
-        except TimeoutError:
-            raise RequestError(f"no answer within {limit_s:g} s.", code="timed_out") from None
+    def _timeout_s(self, scope: Scope) -> float | None:
+        """Return the seconds that the caller waits; None when it did not say.
+
+        Raises:
+            RequestError: `request_invalid`.
+        """
+        if b"timeout_ms" not in scope["query_string"]:
+            return None
+        given = QueryParams(scope["query_string"]).get("timeout_ms", "")
+        longest_ms = self._service.settings.request_timeout_s * 1000
+        if not (given.isascii() and given.isdigit() and 1 <= int(given[:12]) <= longest_ms):
+            raise field_error("timeout_ms", f"a whole number of milliseconds from 1 to {longest_ms:.0f}")
+        return int(given) / 1000
+
+    async def _work(
+        self, scope: Scope, receive: Receive, send: Send, place: Place, asked_timeout_s: float | None
+    ) -> None:
+        """Run the request until it is answered, its time is up, or its client has left."""
+        is_bulk = scope["method"] == "POST" and scope["path"].endswith("/items")
+        limit_s = asked_timeout_s or (None if is_bulk else self._service.settings.request_timeout_s)
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        with work.doing(work.Work(is_ingest=place.is_ingest, deadline=deadline)):
+            if scope["method"] in ("GET", "HEAD", "DELETE"):  # nobody reads a body that they may have
+                self._service.admission.begin(place)
+            client = ClientWatch(receive, on_complete=lambda: self._service.admission.begin(place))
+            try:
+                async with asyncio.timeout(limit_s), client:
+                    await self._app(scope, client.receive, send)
+            except TimeoutError:
+                raise RequestError(f"no answer within {limit_s:g} s.", code="timed_out") from None
 
     def _note(self, scope: Scope, status: int, timings: Timings) -> None:
         route = getattr(scope.get("route"), "path", "unknown")
@@ -153,6 +184,26 @@ class RequestMiddleware:
             stages_s=timings.stages_s,
             code=code,
         )
+
+
+def _kind(scope: Scope, headers: Headers) -> str:
+    """Return what a request's cost is expected from."""
+    path = scope["path"]
+    if path.startswith("/galleries"):
+        return f"{scope['method']} {'items' if '/items' in path else 'galleries'}"
+    is_small = headers.get("content-type", "").startswith("application/json") and (
+        len(headers.get("content-length", "x" * 9)) <= _DIGITS_WITHOUT_PICTURE
+    )
+    known = path if path in _COSTLY else "other"
+    return known if is_small else f"{known} with a picture"
+
+
+def _own_s(state: dict[str, Any]) -> float | None:
+    """Return the seconds that a request took without waiting; None when it was refused or ended early."""
+    if state["error_code"] is not None or not state["answered"]:
+        return None
+    timings: Timings = state["timings"]
+    return sum(seconds for stage, seconds in timings.stages_s.items() if stage not in ("queue", "read"))
 
 
 def _refuse(error: VernierError) -> Response:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import orjson
 
-from index import Filter, Gallery, GalleryInfo, Item, Match, parse_filter
+from index import Gallery, Item, parse_filter
 from runtime.encoder import Floats, ImageFeatures, TextFeatures
 from runtime.errors import GraphMissingError
 from server.errors import field_error
@@ -14,6 +15,7 @@ from server.explaining import Explanation, explain_pair
 from server.pictures import Picture, decoded, one_picture, picture_bytes, unknown_item
 from server.schemas.common import GallerySummary
 from server.schemas.search import Hit, SearchAnswer, SearchRequest
+from server.searches import Query
 from server.service import Service
 from server.texts import check_texts
 from server.timings import Timings
@@ -65,8 +67,20 @@ async def answer(service: Service, query: SearchRequest, uploaded: bytes | None,
     condition = None if query.filter is None else parse_filter(query.filter)
     embedded = await _embed(service, query, uploaded, timings)
     with timings.stage("search"):
-        found, info = await service.store(_found, gallery, embedded.vector, query, condition)
-    scored = [_Scored(id=match.id, score=match.score) for match in found]
+        found = await service.searches.search(
+            Query(
+                gallery=gallery,
+                vector=embedded.vector,
+                top_k=max(query.top_k, query.rerank),
+                target=query.target,
+                filter=condition,
+                filter_key=b"" if query.filter is None else orjson.dumps(query.filter, option=orjson.OPT_SORT_KEYS),
+            )
+        )
+    matches, info = found.matches, found.info
+    if query.min_score is not None:
+        matches = [match for match in matches if match.score >= query.min_score]
+    scored = [_Scored(id=match.id, score=match.score) for match in matches]
     pairs: dict[str, _Pair] = {}
     if query.rerank:
         with timings.stage("rerank"):
@@ -147,17 +161,6 @@ def _mean(vectors: Sequence[Floats]) -> Floats:
     mean = np.mean(vectors, axis=0)
     length = float(np.linalg.norm(mean))
     return np.asarray(mean / length if length > 1e-6 else vectors[0], np.float32)
-
-
-def _found(
-    gallery: Gallery, vector: Floats, query: SearchRequest, condition: Filter | None
-) -> tuple[list[Match], GalleryInfo]:
-    """Search, and say what was searched: one trip to a thread for both."""
-    top_k = max(query.top_k, query.rerank)
-    found = gallery.search(vector[None], top_k=top_k, target=query.target, filter=condition)[0]
-    if query.min_score is not None:
-        found = [match for match in found if match.score >= query.min_score]
-    return found, gallery.info()
 
 
 async def _pairs(

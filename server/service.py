@@ -1,20 +1,25 @@
 """What one server holds: its bundle's engines, its galleries, its threads and its counters."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from runtime.encoder import Encoder
-from runtime.errors import UsageError
+from runtime.errors import EngineError, UsageError
+from server import work
 from server.admission import Admission
 from server.engine_pool import EnginePool
 from server.errors import RequestError
 from server.galleries import Galleries
 from server.metrics import Metrics
+from server.searches import Searches
 from server.settings import Settings
 from server.workers import Workers
 
 _log = logging.getLogger(__name__)
+
+_CANARY_PAUSE_S = 1.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,6 +30,7 @@ class Service:
 
     engines: EnginePool
     galleries: Galleries
+    searches: Searches
 
     def __init__(self, settings: Settings, *, encoder: Encoder | None = None) -> None:
         """Prepare.
@@ -35,7 +41,10 @@ class Service:
         """
         self.settings = settings
         self.metrics = Metrics()
-        self.admission = Admission(settings.max_waiting)
+        self.admission = Admission(
+            max_waiting=settings.max_waiting,
+            max_wait_s=None if settings.max_wait_ms is None else settings.max_wait_ms / 1000,
+        )
         self.is_draining = False
         self._encoder = encoder
         self._store: Workers | None = None
@@ -54,7 +63,12 @@ class Service:
         settings = self.settings
         encoder = self._encoder or self._load()
         self.engines = EnginePool(
-            encoder, engine_workers=settings.engine_workers, decode_workers=settings.decode_workers
+            encoder,
+            engine_workers=settings.engine_workers,
+            decode_workers=settings.decode_workers,
+            judge_workers=settings.judge_workers,
+            max_batch_s=settings.max_batch_ms / 1000,
+            watcher=self.metrics,
         )
         self.engines.warm_up()
         self.galleries = Galleries(
@@ -62,6 +76,9 @@ class Service:
         )
         for name, graph in encoder.manifest.graphs.items():
             self.metrics.engine.labels(name, encoder.engines[name].provider, graph.precision).set(1)
+        self.searches = Searches(
+            num_loops=settings.search_workers, max_batch_s=settings.max_batch_ms / 1000, watcher=self.metrics
+        )
         self._store = Workers("store", settings.store_workers)
         _log.info(
             "ready",
@@ -90,6 +107,25 @@ class Service:
         """Whether requests are taken."""
         return self._store is not None and not self.is_draining and not self.engines.has_failed
 
+    async def check_life(self) -> None:
+        """Make sure that a picture and a text get all the way through decoding, tokenising and the engines.
+
+        Nothing is run while batches finish anyway.
+
+        Raises:
+            RequestError: `not_ready` when they do not, in `canary_timeout_s`.
+        """
+        if self._store is None or self.engines.idle_s < _CANARY_PAUSE_S:
+            return
+        with work.doing(work.Work()):
+            try:
+                async with asyncio.timeout(self.settings.canary_timeout_s):
+                    await self.engines.canary()
+            except TimeoutError:
+                raise RequestError("the engines answer no more.", code="not_ready") from None
+            except EngineError:
+                raise RequestError("the engine failed.", code="not_ready") from None
+
     def check_ready(self) -> None:
         """Let work in once the server has started; also while it ends, for what still comes, and after a failure.
 
@@ -107,8 +143,9 @@ class Service:
     def close(self) -> None:
         """Wait for the work in hand, close the galleries and end the threads."""
         if self._store is not None:
-            self._store.close()
             self.engines.close()
+            self.searches.close()
+            self._store.close()
             self.galleries.close()
             self._store = None
 

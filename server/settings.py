@@ -68,14 +68,33 @@ class Settings(BaseSettings):
 
     provider: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where the graphs run")
     engine_threads: int = Field(default=0, ge=0, le=256, description="threads within one engine call; 0: all cores")
-    engine_workers: int = Field(default=1, ge=1, le=64, description="engine calls at the same time")
+    engine_workers: int = Field(default=1, ge=1, le=64, description="batches that engines run at the same time")
+    max_batch_ms: float = Field(
+        default=100.0, gt=0, le=60_000, description="how long a batch of more than one input should take at most"
+    )
+    judge_workers: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="groundings and proofreadings at the same time; what they run is batched",
+    )
     decode_workers: int = Field(default=2, ge=1, le=64, description="pictures decoded at the same time")
-    store_workers: int = Field(default=2, ge=1, le=64, description="gallery calls at the same time")
+    store_workers: int = Field(default=2, ge=1, le=64, description="gallery reads and writes at the same time")
+    search_workers: int = Field(default=1, ge=1, le=64, description="batches of searches at the same time")
     max_waiting: int = Field(
-        default=64, ge=1, le=100_000, description="requests at work or waiting; one more is answered 429"
+        default=256, ge=1, le=100_000, description="requests at work or waiting; one more is answered 429"
+    )
+    max_wait_ms: float | None = Field(
+        default=None,
+        gt=0,
+        le=3_600_000,
+        description="longest predicted wait to be let in; six usual requests, within 100 to 2000 ms, when unset",
     )
     request_timeout_s: float = Field(
         default=60.0, gt=0, le=3600, description="seconds until a request is answered 504 (bulk writes: none)"
+    )
+    canary_timeout_s: float = Field(
+        default=20.0, gt=0, le=3600, description="seconds without a finished batch after which liveness fails"
     )
     shutdown_timeout_s: float = Field(
         default=20.0, gt=0, le=3600, description="seconds that requests at work may take to finish after SIGTERM"

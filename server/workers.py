@@ -1,25 +1,92 @@
-"""Bounded threads for work that would stop the event loop."""
+"""Bounded threads for work that would stop the event loop, the most urgent first."""
 
 import asyncio
+import heapq
+import itertools
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from contextvars import Context, copy_context
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
+
+from server import work
+from server.errors import RequestError
+from server.work import CLOSING_S, INGEST_LATENESS_S, Work
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_Entry = tuple[float, int, Work, Future[Any], Context, Callable[[], Any]]
+
 
 class Workers:
-    """Threads for one kind of work: never more calls at once than threads."""
+    """Threads for one kind of work: never more calls at once than threads.
+
+    Interactive calls go before ingest. A call that has not begun is dropped when nobody waits for it any more, or when
+    its deadline has passed.
+    """
 
     def __init__(self, name: str, num_threads: int) -> None:
-        self._executor = ThreadPoolExecutor(num_threads, thread_name_prefix=name)
+        self._heap: list[_Entry] = []
+        self._counter = itertools.count()
+        self._changed = threading.Condition()
+        self._is_closing = False
+        self._threads = [
+            threading.Thread(target=self._loop, name=f"{name}-{number}", daemon=True) for number in range(num_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a call on a thread and wait for its result. A call that has not begun is dropped when nobody waits."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, partial(call, *args, **kwargs))
+        """Run a call on a thread and wait for its result."""
+        owner = work.current()
+        future: Future[T] = Future()
+        urgency = time.monotonic() + (INGEST_LATENESS_S if owner.is_ingest else 0.0)
+        entry: _Entry = (urgency, next(self._counter), owner, future, copy_context(), partial(call, *args, **kwargs))
+        with self._changed:
+            if self._is_closing:
+                raise RequestError("the server is ending.", code="not_ready")
+            heapq.heappush(self._heap, entry)
+            self._changed.notify()
+        return await asyncio.wrap_future(future)
+
+    def depth(self) -> int:
+        """Return how many calls wait."""
+        return len(self._heap)
 
     def close(self) -> None:
-        """Wait for the calls at work and end the threads."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        """Wait for the calls that were asked for and end the threads."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(CLOSING_S)  # a call that is stuck does not hold the process; its thread ends with it
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                while not self._heap:
+                    if self._is_closing:
+                        return
+                    self._changed.wait()
+                _, _, owner, future, context, call = heapq.heappop(self._heap)
+            _execute(owner, future, context, call)
+
+
+def _execute(owner: Work, future: Future[Any], context: Context, call: Callable[[], Any]) -> None:
+    if owner.is_abandoned or future.cancelled():
+        future.cancel()
+        return
+    with suppress(InvalidStateError):  # it was cancelled meanwhile
+        if owner.is_late:
+            future.set_exception(RequestError("the time for this request ran out while it waited.", code="timed_out"))
+            return
+        try:
+            result = context.run(call)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)

@@ -11,8 +11,9 @@ router = APIRouter(prefix="/health", tags=["operation"])
 
 
 @router.get("/live", response_model=HealthAnswer)
-async def live() -> Response:
-    """Say that the process answers."""
+async def live(service: ServiceOf) -> Response:
+    """Say whether the process works: a picture and a text get all the way through the engines."""
+    await service.check_life()
     return json_answer(HealthAnswer(status="live"))
 
 
@@ -24,7 +25,7 @@ async def ready(service: ServiceOf) -> Response:
         raise RequestError("the server is ending.", code="not_ready")
     if not service.is_ready:
         # A balancer sends nothing here after this, so the engine is asked again for its sake.
-        await service.engines.text_features(["a picture"])
+        await service.check_life()
     if not service.is_ready:
         raise RequestError("the engine failed.", code="not_ready")
     return json_answer(HealthAnswer(status="ready"))

@@ -47,6 +47,7 @@ class PageQuery(BaseModel):
     cursor: str | None = Field(default=None, max_length=512, description="`next_cursor` of the page before")
     limit: int = Field(default=100, ge=1, le=1000)
     filter: str | None = Field(default=None, description="a filter as JSON")
+    timeout_ms: str | None = Field(default=None, description="as on every route")
 
 
 @router.get("", response_model=PageAnswer)

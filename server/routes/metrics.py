@@ -15,6 +15,7 @@ async def metrics(service: ServiceOf) -> Response:
     told.ready.set(service.is_ready)
     told.in_flight.set(service.admission.inside)
     if service.is_started:
+        told.set_queues({**service.engines.waiting(), "search": service.searches.waiting()})
         galleries = service.galleries.all()
         told.set_galleries(
             await service.store(lambda: {name: gallery.info().items for name, gallery in galleries.items()})

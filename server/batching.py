@@ -1,0 +1,304 @@
+"""Batches across requests: what all clients want of one graph meets in a queue and runs together.
+
+A batch is released at once when a loop is free, and grows only while all of them are busy: nothing ever waits for
+company. Its size is bounded by an online fit of latency against size, so that whoever comes next waits no longer than
+one batch of bounded length. Rows whose client left or whose deadline passed are dropped before they run.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from runtime.errors import EngineError
+from server import work
+from server.errors import RequestError
+from server.latency_fit import LatencyFit
+from server.work import CLOSING_S, INGEST_LATENESS_S, Work
+
+_log = logging.getLogger(__name__)
+
+Row = TypeVar("Row")
+Out = TypeVar("Out")
+
+
+class Lane(NamedTuple):
+    """Rows of one lane may run in one batch.
+
+    Attributes:
+        graph: what runs them.
+        kind: what their cost depends on, such as the length that texts are padded to.
+        detail: what else they must share.
+    """
+
+    graph: str
+    kind: Hashable = None
+    detail: Hashable = None
+
+
+class Watcher(Protocol):
+    """Who is told of every batch and of what was dropped."""
+
+    def batch_done(self, graph: str, *, rows: int, seconds: float) -> None:
+        """A batch ran."""
+        ...
+
+    def dropped(self, graph: str, reason: str) -> None:
+        """A row did not run: `late` or `abandoned`."""
+        ...
+
+    def restarted(self, name: str) -> None:
+        """A loop died and was started again."""
+        ...
+
+
+class Ticket(Generic[Out]):
+    """What one call waits for: the results of its rows, in order.
+
+    Attributes:
+        future: the results, or the first error.
+        queued_s: how long the first row waited; known when the future is done.
+    """
+
+    def __init__(self, num_rows: int, owner: Work) -> None:
+        self.future: Future[list[Out]] = Future()
+        self.owner = owner
+        self.since = time.monotonic()
+        self.queued_s = -1.0
+        self._results: list[Out | None] = [None] * num_rows
+        self._missing = num_rows
+        self._lock = threading.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody still waits."""
+        return not self.future.done()
+
+    def began(self, now: float) -> None:
+        """Note that a row runs."""
+        if self.queued_s < 0:
+            self.queued_s = now - self.since
+
+    def give(self, at: int, result: Out) -> None:
+        """Deliver the result of a row."""
+        with self._lock:
+            self._results[at] = result
+            self._missing -= 1
+            if self._missing:
+                return
+        with suppress(InvalidStateError):  # nobody waits any more
+            self.future.set_result(self._results)  # type: ignore[arg-type]  # none is missing now
+
+    def fail(self, error: BaseException) -> None:
+        """Deliver an error instead of everything."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Row, Out]):
+    ticket: Ticket[Out]
+    at: int
+    row: Row
+
+
+@dataclass(slots=True)
+class _Batch(Generic[Row, Out]):
+    lane: Lane
+    waiting: list[_Waiting[Row, Out]]
+    started: float = field(default_factory=time.monotonic)
+
+
+class Batcher(Generic[Row, Out]):
+    """Queues with the loops that empty them. `submit` may be called from any thread."""
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[Lane, Sequence[Row]], Sequence[Out | Exception]],
+        *,
+        num_loops: int,
+        max_rows: Callable[[Lane], int],
+        max_batch_s: float,
+        watcher: Watcher,
+    ) -> None:
+        """Start the loops.
+
+        Args:
+            name: of the threads.
+            run: executes a batch; a row that fails by itself has its error in its place.
+            num_loops: batches at the same time.
+            max_rows: the most rows of a batch of a lane, whatever the fit says.
+            max_batch_s: how long a batch of more than one row should take at most.
+            watcher: is told what happens.
+        """
+        self.name = name
+        self.has_failed = False
+        self.last_success = time.monotonic()
+        self._run_rows = run
+        self._max_rows = max_rows
+        self._max_batch_s = max_batch_s
+        self._watcher = watcher
+        self._fits: dict[tuple[str, Hashable], LatencyFit] = {}
+        self._queues: dict[tuple[Lane, bool], deque[_Waiting[Row, Out]]] = {}
+        self._running: dict[int, _Batch[Row, Out]] = {}
+        self._is_closing = False
+        self._changed = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._supervise, name=f"{name}-{number}", daemon=True)
+            for number in range(num_loops)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, rows: Sequence[tuple[Lane, Row]]) -> Ticket[Out]:
+        """Queue rows for the work of the current context."""
+        owner = work.current()
+        ticket: Ticket[Out] = Ticket(len(rows), owner)
+        if not rows:
+            ticket.future.set_result([])
+            return ticket
+        with self._changed:
+            if self._is_closing:
+                ticket.fail(RequestError("the server is ending.", code="not_ready"))
+                return ticket
+            for at, (lane, row) in enumerate(rows):
+                queue = self._queues.setdefault((lane, owner.is_ingest), deque())
+                queue.append(_Waiting(ticket, at, row))
+            self._changed.notify()
+        return ticket
+
+    def fit(self, lane: Lane) -> LatencyFit:
+        """Return what is known of a lane's latency."""
+        return self._fits.setdefault((lane.graph, lane.kind), LatencyFit())
+
+    def depth(self) -> dict[str, int]:
+        """Return how many rows wait, by graph."""
+        with self._changed:
+            found: dict[str, int] = {}
+            for (lane, _), queue in self._queues.items():
+                found[lane.graph] = found.get(lane.graph, 0) + len(queue)
+            return found
+
+    def longest_running_s(self) -> float:
+        """Return for how long the oldest of the running batches has run; 0 when none runs."""
+        with self._changed:
+            now = time.monotonic()
+            return max((now - batch.started for batch in self._running.values()), default=0.0)
+
+    def close(self) -> None:
+        """Run what is queued, then end the loops."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(CLOSING_S)  # a call that is stuck does not hold the process; its thread ends with it
+
+    def _supervise(self) -> None:
+        """Run the loop; when it dies of something that no batch should be able to do, begin anew."""
+        while True:
+            try:
+                self._loop()
+            except BaseException as error:  # even SystemExit: a server without its loop is no server
+                _log.exception("batch loop died", extra={"fields": {"event": "loop_died", "loop": self.name}})
+                self.has_failed = True
+                self._watcher.restarted(self.name)
+                with self._changed:
+                    batch = self._running.pop(threading.get_ident(), None)
+                failed = EngineError(f"the {self.name} loop died of {type(error).__name__}.")
+                for waiting in batch.waiting if batch else ():
+                    waiting.ticket.fail(failed)
+            else:
+                return
+
+    def _loop(self) -> None:
+        me = threading.get_ident()
+        while (batch := self._take(me)) is not None:
+            self._run(batch.lane, batch.waiting)
+            with self._changed:
+                self._running.pop(me, None)
+
+    def _take(self, me: int) -> _Batch[Row, Out] | None:
+        """Wait for rows and take the most urgent batch; None at the end."""
+        with self._changed:
+            while True:
+                self._drop_unwanted()
+                if self._queues:
+                    break
+                if self._is_closing:
+                    return None
+                self._changed.wait()
+            key = min(self._queues, key=self._urgency)
+            lane, queue = key[0], self._queues[key]
+            most = self.fit(lane).rows_within(self._max_batch_s, most=self._max_rows(lane))
+            taken: list[_Waiting[Row, Out]] = []
+            while queue and len(taken) < most:
+                if self._is_wanted(lane, waiting := queue.popleft()):
+                    taken.append(waiting)
+            if not queue:
+                del self._queues[key]
+            else:
+                self._changed.notify()
+            batch = _Batch(lane, taken)
+            self._running[me] = batch
+        for waiting in taken:
+            waiting.ticket.began(batch.started)
+        return batch
+
+    def _urgency(self, key: tuple[Lane, bool]) -> float:
+        return self._queues[key][0].ticket.since + (INGEST_LATENESS_S if key[1] else 0.0)
+
+    def _drop_unwanted(self) -> None:
+        """Let every queue begin with a row that is still wanted."""
+        for key, queue in list(self._queues.items()):
+            while queue and not self._is_wanted(key[0], queue[0]):
+                queue.popleft()
+            if not queue:
+                del self._queues[key]
+
+    def _is_wanted(self, lane: Lane, waiting: _Waiting[Row, Out]) -> bool:
+        ticket = waiting.ticket
+        if not ticket.is_open or ticket.owner.is_abandoned:
+            ticket.future.cancel()
+            self._watcher.dropped(lane.graph, "abandoned")
+            return False
+        if ticket.owner.is_late:
+            ticket.fail(RequestError("the time for this request ran out while it waited.", code="timed_out"))
+            self._watcher.dropped(lane.graph, "late")
+            return False
+        return True
+
+    def _run(self, lane: Lane, waiting: list[_Waiting[Row, Out]]) -> None:
+        """Run a batch; when it fails, run its halves, so that one bad row fails alone."""
+        started = time.monotonic()
+        try:
+            results = self._run_rows(lane, [entry.row for entry in waiting])
+            _check_count(results, waiting)
+        except Exception as error:
+            if len(waiting) == 1:
+                self.has_failed = self.has_failed or isinstance(error, EngineError)
+                waiting[0].ticket.fail(error)
+                return
+            middle = len(waiting) // 2
+            self._run(lane, waiting[:middle])
+            self._run(lane, waiting[middle:])
+            return
+        ended = time.monotonic()
+        self.fit(lane).learn(len(waiting), ended - started)
+        self._watcher.batch_done(lane.graph, rows=len(waiting), seconds=ended - started)
+        self.has_failed, self.last_success = False, ended
+        for entry, result in zip(waiting, results, strict=True):
+            if isinstance(result, Exception):
+                entry.ticket.fail(result)
+            else:
+                entry.ticket.give(entry.at, result)
+
+
+def _check_count(results: Sequence[object], waiting: Iterable[object]) -> None:
+    if len(results) != len(list(waiting)):
+        raise EngineError("a batch gave another number of results than it has rows.")

@@ -1,0 +1,86 @@
+"""Searches of all clients, in batches: one pass over a gallery's vectors answers several queries."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from index import Filter, Gallery, GalleryInfo, Match, Target
+from runtime.encoder import Floats
+from server import timings
+from server.batching import Batcher, Lane, Watcher
+
+_MAX_ROWS = 64
+_TOP_K_STEPS = (16, 128, 1024)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One search.
+
+    Attributes:
+        vector: [dim], unit length.
+        filter_key: the filter as it was sent; only equal ones are answered together (1 and true are not).
+    """
+
+    gallery: Gallery
+    vector: Floats
+    top_k: int
+    target: Target
+    filter: Filter | None = None
+    filter_key: bytes = b""
+    exclude: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found, and the gallery as it was searched."""
+
+    matches: list[Match]
+    info: GalleryInfo
+
+
+class Searches:
+    """The queue of searches with the loops that empty it."""
+
+    def __init__(self, *, num_loops: int, max_batch_s: float, watcher: Watcher) -> None:
+        self._batcher: Batcher[Query, Found] = Batcher(
+            "search", _run, num_loops=num_loops, max_rows=lambda _: _MAX_ROWS, max_batch_s=max_batch_s, watcher=watcher
+        )
+
+    async def search(self, query: Query) -> Found:
+        """Search a gallery.
+
+        Raises:
+            GalleryError: the gallery cannot be searched.
+        """
+        steps = next((step for step in _TOP_K_STEPS if query.top_k <= step), query.top_k)
+        shared = (query.gallery, query.filter_key, query.exclude)
+        ticket = self._batcher.submit([(Lane("search", (query.target, steps), shared), query)])
+        found = await asyncio.wrap_future(ticket.future)
+        if (stopwatch := timings.current.get()) is not None:
+            stopwatch.waited(ticket.queued_s)
+        return found[0]
+
+    def waiting(self) -> int:
+        """Return how many searches wait."""
+        return self._batcher.depth().get("search", 0)
+
+    def close(self) -> None:
+        """Answer what is queued and end the loops."""
+        self._batcher.close()
+
+
+def _run(_: Lane, queries: Sequence[Query]) -> list[Found | Exception]:
+    first = queries[0]
+    top_k = max(query.top_k for query in queries)
+    info = first.gallery.info()
+    matches = first.gallery.search(
+        np.stack([query.vector for query in queries]),
+        top_k=top_k,
+        target=first.target,
+        filter=first.filter,
+        exclude=first.exclude,
+    )
+    return [Found(found[: query.top_k], info) for found, query in zip(matches, queries, strict=True)]
