@@ -1,12 +1,15 @@
 """Makes an index of candidates and tunes it, on the gallery's own vectors, to find what exact search finds.
 
 Recall@10 is measured: for a sample of queries, the share of the ten best items of exact search that the search through
-candidates finds too. Queries are vectors of the gallery (each without itself among its hits) and, where items have both
-a picture and a text, vectors of the other target, since that is how searches across the two come.
+candidates finds too. Queries are vectors of the gallery, moved a little so that they are new to the index, each without
+itself among its hits; where items have both a picture and a text, half of them are vectors of the other target, since
+that is how searches across the two come. An effort is taken when the lower bound of its recall (one-sided, 95 %) is
+what is wanted.
 
 Searches and writes go on meanwhile.
 """
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -19,9 +22,10 @@ from index.vectors import FlatVectors, Rows
 
 RECALL_WANTED = 0.95
 
-_RECALL_AIM = 0.965  # above what is wanted, since a sample says it only so exactly
-_NUM_QUERIES = 200
-_NUM_TIMED_EXACT = 3
+_NUM_QUERIES = 500
+_QUERIES_AT_ONCE = 8
+_OWN_SHARE = 0.8  # of a query in the vector it comes from; the rest is another vector
+_STANDARD_ERRORS = 1.645
 _TOP_K = 10
 _NUM_CANDIDATES = (50, 100, 150, 200, 300, 400)
 _NUM_PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -36,7 +40,7 @@ class Tuning:
         kind: `flat` when candidates found too little or saved too little, so that every search stays exact.
         effort: of the search through candidates; None when exact.
         recall: recall@10 of the sample.
-        queries_per_cpu_s: searches for ten hits, one by one, that a core does in a second.
+        queries_per_cpu_s: searches for ten hits, eight at once, that a core does in a second.
         exact_queries_per_cpu_s: the same of exact search.
     """
 
@@ -66,6 +70,7 @@ class _Sample:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Trial:
     fit: Fit
+    recall_at_least: float
     cpu_s_per_query: float
 
 
@@ -111,6 +116,8 @@ def _draw(memory: Memory, target: Target, num_vectors: int) -> _Sample:
     if len(across):
         half = _NUM_QUERIES // 2
         own_rows, own, across = own_rows[:half], own[:half], across[: _NUM_QUERIES - half]
+    own = _OWN_SHARE * own + (1 - _OWN_SHARE) * own[rng.permutation(len(own))]
+    own /= np.linalg.norm(own, axis=1, keepdims=True)
     return _Sample(
         training=np.concatenate(training),
         queries=np.ascontiguousarray(np.concatenate([own, across])),
@@ -156,7 +163,7 @@ def _cheapest(candidates: Candidates, memory: Memory, target: Target, sample: _S
                 break
             effort = Effort(num_probes=num_probes, num_candidates=num_candidates)
             trial = _try(candidates, effort, memory, target, sample, answers)
-            if trial.fit.recall >= _RECALL_AIM:
+            if trial.recall_at_least >= RECALL_WANTED:
                 if best is None or trial.cpu_s_per_query < best.cpu_s_per_query:
                     best = trial
                 break
@@ -167,20 +174,30 @@ def _try(
     candidates: Candidates, effort: Effort, memory: Memory, target: Target, sample: _Sample, answers: Rows
 ) -> _Trial:
     trial = candidates.with_fit(Fit(effort=effort, recall=0.0, num_vectors=0))
-    hits, wanted = 0, 0
+    batches = range(0, len(sample.queries), _QUERIES_AT_ONCE)
     started = time.thread_time()
-    found = [memory.try_out(target, trial, query[None], _TOP_K + 1)[0] for query in sample.queries]
+    found = [memory.try_out(target, trial, sample.queries[at : at + _QUERIES_AT_ONCE], _TOP_K + 1) for at in batches]
     cpu_s = time.thread_time() - started
-    for rows, own_row, best in zip(found, sample.own_rows, answers, strict=True):
-        others = [row for row in rows.tolist() if row not in (own_row, -1)][:_TOP_K]
-        hits += len(set(others) & set(best.tolist()))
-        wanted += int(np.count_nonzero(best >= 0))
-    fit = Fit(effort=effort, recall=hits / max(1, wanted), num_vectors=memory.num_vectors(target))
-    return _Trial(fit=fit, cpu_s_per_query=cpu_s / len(sample.queries))
+    recalls = [
+        _share_found(rows, own_row, best)
+        for rows, own_row, best in zip(np.concatenate(found), sample.own_rows, answers, strict=True)
+    ]
+    recall = float(np.mean(recalls))
+    return _Trial(
+        fit=Fit(effort=effort, recall=recall, num_vectors=memory.num_vectors(target)),
+        recall_at_least=recall - _STANDARD_ERRORS * float(np.std(recalls)) / math.sqrt(len(recalls)),
+        cpu_s_per_query=cpu_s / len(sample.queries),
+    )
+
+
+def _share_found(rows: Rows, own_row: int, best: Rows) -> float:
+    others = [row for row in rows.tolist() if row not in (own_row, -1)][:_TOP_K]
+    wanted = {row for row in best.tolist() if row >= 0}
+    return len(wanted.intersection(others)) / max(1, len(wanted))
 
 
 def _exact_cpu_s(memory: Memory, target: Target, sample: _Sample) -> float:
+    queries = sample.queries[:_QUERIES_AT_ONCE]
     started = time.thread_time()
-    for query in sample.queries[:_NUM_TIMED_EXACT]:
-        memory.try_out(target, None, query[None], _TOP_K)
-    return max(time.thread_time() - started, 1e-9) / _NUM_TIMED_EXACT
+    memory.try_out(target, None, queries, _TOP_K)
+    return max(time.thread_time() - started, 1e-9) / len(queries)
