@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from server import errors, openapi
+from server.compression import Gzip
 from server.middleware import RequestMiddleware
 from server.routes import embed, galleries, ground, health, info, items, metrics, proofread, search, web
 from server.service import Service
@@ -43,6 +44,7 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
         app.include_router(module.router)
     errors.install(app)
     openapi.install(app)
+    app.add_middleware(Gzip)
     app.add_middleware(RequestMiddleware, service=service)
     app.state.service = service
     return app

@@ -10,16 +10,21 @@ from typing import Generic, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, QueryParams, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from server.errors import FieldError, RequestError, validation_error
+from server.errors import FieldError, RequestError, field_error, validation_error
 
 Model = TypeVar("Model", bound=BaseModel)
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
+IMAGE = "image/"
+"""What the type of a body begins with that is a picture's file."""
+
+EVERYWHERE = ("timeout_ms",)
+"""Parameters that every route takes in its query string."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +48,73 @@ async def read_json(request: Request, model: type[Model], *, max_bytes: int) -> 
     """
     if (kind := content_type(request)) != JSON:
         raise unsupported_type(kind, JSON)
+    no_parameters(request)
     return parse_model(await read_all(request, max_bytes=max_bytes), model)
 
 
 async def read_sent(request: Request, model: type[Model], *, max_bytes: int) -> Sent[Model]:
-    """Read a request as JSON or as multipart with the parts `request` (JSON) and `image` (a file).
+    """Read a request as JSON, as multipart with the parts `request` (JSON) and `image` (a file), or as a picture.
 
     Raises:
         RequestError: as `read_json`, and `multipart_invalid`.
     """
     kind = content_type(request)
+    if kind.startswith(IMAGE):
+        return await read_raw(request, model, max_bytes=max_bytes)
+    no_parameters(request)
     if kind == JSON:
         return Sent(parse_model(await read_all(request, max_bytes=max_bytes), model))
     if kind != MULTIPART:
-        raise unsupported_type(kind, JSON, MULTIPART)
+        raise unsupported_type(kind, JSON, MULTIPART, f"{IMAGE}*")
     async with read_form(request, max_bytes=max_bytes, max_parts=2) as form:
         known_parts(form, ("request", "image"))
         parsed = parse_model(await part_bytes(form, "request") or b"{}", model)
         return Sent(parsed, await part_bytes(form, "image"))
+
+
+async def read_raw(request: Request, model: type[Model], *, max_bytes: int) -> Sent[Model]:
+    """Read a body that is a picture's file, with the fields of the request in the query string.
+
+    Lists are given by repeating a field, objects as JSON.
+
+    Raises:
+        RequestError: `body_too_large`, `json_invalid`, `request_invalid`.
+    """
+    asked = check_model(_fields_of(request.query_params, model), model)
+    return Sent(asked, await read_all(request, max_bytes=max_bytes))
+
+
+def no_parameters(request: Request) -> None:
+    """Refuse fields in the query string where they belong into the body.
+
+    Raises:
+        RequestError: `request_invalid`, naming them.
+    """
+    wrong = [FieldError(name, f"fields go into the body, unless that is {IMAGE}*") for name in _names(request)]
+    if wrong:
+        raise RequestError("; ".join(f"{error.field}: {error.message}" for error in wrong), fields=wrong)
+
+
+def _names(request: Request) -> list[str]:
+    return [name for name in request.query_params if name not in EVERYWHERE]
+
+
+def _fields_of(parameters: QueryParams, model: type[BaseModel]) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for name in parameters:
+        if name in EVERYWHERE:
+            continue
+        values = parameters.getlist(name)
+        shape = str(model.model_fields[name].annotation) if name in model.model_fields else ""
+        if "list[" in shape:
+            fields[name] = values
+        elif len(values) > 1:
+            raise field_error(name, "this was sent twice")
+        elif "dict[" in shape:
+            fields[name] = parse_json(values[0].encode("utf-8", "surrogateescape"))
+        else:
+            fields[name] = values[0]
+    return fields
 
 
 def parse_model(data: bytes, model: type[Model]) -> Model:
@@ -112,6 +166,11 @@ async def stream(request: Request, *, max_bytes: int) -> AsyncGenerator[bytes, N
         RequestError: `body_too_large`, before the first byte when the header says so.
     """
     declared = request.headers.get("content-length", "")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise RequestError(
+            f"bodies are taken as they are, not compressed ('{encoding[:32]}').", code="content_encoding_unsupported"
+        )
     received = int(declared) if declared.isdigit() else 0
     if received > max_bytes:
         raise _too_large(max_bytes)

@@ -9,7 +9,7 @@ import io
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,11 @@ from PIL import Image
 from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures
 from runtime.ground import Grounding, ground
 from runtime.preprocess.image import decode_image
+from runtime.preprocess.text import TextBatch
 from runtime.proofread import Proof, proofread
 from server import timings
 from server.batching import Ticket, Watcher
+from server.byte_cache import ByteCache
 from server.graphs import Graphs, RowArrays
 from server.workers import Workers
 
@@ -43,8 +45,10 @@ class EnginePool:
         judge_workers: int,
         max_batch_s: float,
         watcher: Watcher,
+        texts: ByteCache[RowArrays],
     ) -> None:
         self.encoder = encoder
+        self.texts = texts
         self.graphs = Graphs(encoder, num_loops=engine_workers, max_batch_s=max_batch_s, watcher=watcher)
         self._for_threads = self.graphs.as_encoder()
         self._judge = Workers("judge", judge_workers)
@@ -84,18 +88,42 @@ class EnginePool:
             TextError: a text is empty or far too long.
             EngineError: the engine failed.
         """
+        held = {text: row for text in set(texts) if (row := self.texts.get(text)) is not None}
+        missing = [text for text in dict.fromkeys(texts) if text not in held]
+        if missing:
+            held.update(zip(missing, await self._read(missing), strict=True))
+        return self._joined([held[text] for text in texts])
+
+    async def _read(self, texts: Sequence[str]) -> list[RowArrays]:
+        """Tokenise and embed texts; each gives one row, without padding."""
         encode = self.encoder.text_transform.encode
         is_short = sum(map(len, texts)) <= _CHARACTERS_AT_ONCE
         batch = encode(texts) if is_short else await self._tokenise.run(encode, texts)
-        if not texts:
-            return self.encoder.embed_subwords(batch)
         lengths = batch.mask.sum(axis=1).tolist()
-        rows = [{"ids": batch.ids[at, :n], "mask": batch.mask[at, :n]} for at, n in enumerate(lengths)]
-        done = await _results(self.graphs.submit("text_encoder", rows))
-        tokens = np.zeros((*batch.ids.shape, done[0]["word_tokens"].shape[-1]), np.float32)
-        for at, row in enumerate(done):
-            tokens[at, : len(row["word_tokens"])] = row["word_tokens"]
-        return TextFeatures(embedding=_column(done, "text_embedding"), word_tokens=tokens, batch=batch)
+        tokens: list[RowArrays] = [
+            {"ids": batch.ids[at, :n].copy(), "mask": batch.mask[at, :n].copy()} for at, n in enumerate(lengths)
+        ]
+        done = await _results(self.graphs.submit("text_encoder", tokens))
+        rows: list[RowArrays] = []
+        for at, text in enumerate(texts):
+            offsets = batch.offsets[at, : lengths[at]].copy()
+            # Copied, because what the engine gave is a part of its whole batch.
+            row = {**tokens[at], "offsets": offsets, **{name: array.copy() for name, array in done[at].items()}}
+            self.texts.put(text, row, sum(array.nbytes for array in row.values()) + 4 * len(text))
+            rows.append(row)
+        return rows
+
+    def _joined(self, rows: Sequence[RowArrays]) -> TextFeatures:
+        if not rows:
+            return self.encoder.embed_texts([])
+        batch = TextBatch(
+            ids=_padded(rows, "ids", self.encoder.text_transform.pad_id),
+            mask=_padded(rows, "mask", 0),
+            offsets=_padded(rows, "offsets", 0),
+        )
+        return TextFeatures(
+            embedding=_column(rows, "text_embedding"), word_tokens=_padded(rows, "word_tokens", 0), batch=batch
+        )
 
     async def match_scores(self, texts: TextFeatures, images: ImageFeatures) -> Floats:
         """Return the raw match score of each text with its image; one of either goes with all of the other.
@@ -143,7 +171,7 @@ class EnginePool:
             EngineError: an engine failed.
         """
         image = await self.decode(decode_image, _CANARY)
-        await asyncio.gather(self.image_features([image]), self.text_features(["a picture"]))
+        await asyncio.gather(self.image_features([image]), self._read(["a picture"]))
 
     @property
     def idle_s(self) -> float:
@@ -186,6 +214,14 @@ _CANARY = _tiny_picture()
 
 def _column(rows: Sequence[RowArrays], name: str) -> Floats:
     return np.asarray(np.stack([row[name] for row in rows]), np.float32)
+
+
+def _padded(rows: Sequence[RowArrays], name: str, fill: int) -> NDArray[Any]:
+    first = rows[0][name]
+    padded = np.full((len(rows), max(len(row[name]) for row in rows), *first.shape[1:]), fill, first.dtype)
+    for at, row in enumerate(rows):
+        padded[at, : len(row[name])] = row[name]
+    return padded
 
 
 def _rows(given: int, wanted: int) -> NDArray[np.intp]:

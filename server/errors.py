@@ -33,6 +33,7 @@ CODES: dict[str, tuple[int, str]] = {
     "body_too_large": (413, "The body is too large"),
     "image_too_large": (413, "The picture has too many pixels"),
     "content_type_unsupported": (415, "The body's type is not understood"),
+    "content_encoding_unsupported": (415, "The body is compressed"),
     "request_invalid": (422, "The request is not valid"),
     "input_invalid": (422, "The input cannot be used"),
     "image_undecodable": (422, "The picture cannot be decoded"),

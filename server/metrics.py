@@ -57,6 +57,10 @@ class Metrics:
         self.loop_restarts = Counter(
             "vernier_loop_restarts", "Batch loops that died and were started again.", ("loop",), registry=registry
         )
+        self.cache_lookups = Counter(
+            "vernier_cache_lookups", "Questions to a cache.", ("cache", "result"), registry=registry
+        )
+        self.cache_bytes = Gauge("vernier_cache_bytes", "Bytes that a cache holds.", ("cache",), registry=registry)
         self.in_flight = Gauge("vernier_requests_in_flight", "Requests at work or waiting.", registry=registry)
         self.ready = Gauge("vernier_ready", "1 while the server takes work.", registry=registry)
         self.gallery_items = Gauge("vernier_gallery_items", "Items in a gallery.", ("gallery",), registry=registry)
@@ -90,6 +94,10 @@ class Metrics:
     def restarted(self, name: str) -> None:
         """Count a loop that died and was started again."""
         self.loop_restarts.labels(name).inc()
+
+    def cache_asked(self, cache: str, *, has_it: bool) -> None:
+        """Count one question to a cache."""
+        self.cache_lookups.labels(cache, "hit" if has_it else "miss").inc()
 
     def set_queues(self, depths: Mapping[str, int]) -> None:
         """Replace the depths of the queues."""

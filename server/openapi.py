@@ -11,6 +11,8 @@ from server.schemas.common import Problem
 from server.schemas.galleries import BulkItem, BulkPart, ItemRequest
 
 _REFERENCE = "#/components/schemas/{model}"
+_PICTURE = {"type": "string", "format": "binary"}
+_WITH_PICTURE = "only when the body is a picture (`image/*`); else a field of the body"
 _documented: list[type[BaseModel]] = []
 
 
@@ -29,12 +31,40 @@ def body_of(model: type[BaseModel], *, multipart: bool = False) -> dict[str, Any
             },
             "encoding": {"request": {"contentType": "application/json"}},
         }
+        content["image/*"] = {"schema": _PICTURE}
+        return {"requestBody": {"required": True, "content": content}, "parameters": _parameters(model)}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def picture_body(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that takes JSON or one picture, which needs no fields beside it."""
+    extra = body_of(model)
+    extra["requestBody"]["content"]["image/*"] = {"schema": _PICTURE}
+    return extra
+
+
+def _parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """Return a model's fields as parameters of the query string, for when the body is a picture."""
+    properties = model.model_json_schema(ref_template=_REFERENCE)["properties"]
+    return [
+        {"name": name, "in": "query", "description": _WITH_PICTURE, **_parameter(schema)}
+        for name, schema in properties.items()
+        if name != "image"
+    ]
+
+
+def _parameter(schema: dict[str, Any]) -> dict[str, Any]:
+    shapes = [schema, *schema.get("anyOf", ())]
+    if any(shape.get("type") == "object" for shape in shapes):
+        return {"content": {"application/json": {"schema": schema}}}
+    return {"schema": schema}
 
 
 def item_body() -> dict[str, Any]:
     """Return the `openapi_extra` of an item's body: JSON, or a form with its picture."""
     extra = body_of(ItemRequest)
+    extra["requestBody"]["content"]["image/*"] = {"schema": _PICTURE}
+    extra["parameters"] = _parameters(ItemRequest)
     extra["requestBody"]["content"]["multipart/form-data"] = {
         "schema": {
             "type": "object",

@@ -12,13 +12,16 @@ from runtime.encoder import Floats, ImageFeatures, TextFeatures
 from runtime.errors import GraphMissingError
 from server.errors import field_error
 from server.explaining import Explanation, explain_pair
-from server.pictures import Picture, decoded, one_picture, picture_bytes, unknown_item
+from server.pictures import one_picture, picture_bytes, unknown_item
 from server.schemas.common import GallerySummary
 from server.schemas.search import Hit, SearchAnswer, SearchRequest
 from server.searches import Query
+from server.seeing import Seen, see
 from server.service import Service
 from server.texts import check_texts
 from server.timings import Timings
+
+_SHORTEST = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +31,7 @@ class _Query:
     vector: Floats
     text: str | None
     texts: TextFeatures | None
-    picture: Picture | None
-    image: ImageFeatures | None
+    picture: Seen | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,7 @@ async def answer(service: Service, query: SearchRequest, uploaded: bytes | None,
                 top_k=max(query.top_k, query.rerank),
                 target=query.target,
                 filter=condition,
+                exclude=frozenset(query.exclude_ids),
                 filter_key=b"" if query.filter is None else orjson.dumps(query.filter, option=orjson.OPT_SORT_KEYS),
             )
         )
@@ -121,28 +124,34 @@ def _check(service: Service, query: SearchRequest, uploaded: bytes | None) -> No
         if (query.text is None) if query.target == "image" else not has_image:
             wanted = "a text" if query.target == "image" else "an image"
             raise field_error("rerank", f"re-scoring hits of target '{query.target}' needs {wanted} in the query")
+    if len(query.exclude_ids) > limits.max_top_k:
+        raise field_error("exclude_ids", f"at most {limits.max_top_k} items are left out")
+    if query.negative_text is not None:
+        check_texts([query.negative_text], max_words=limits.max_words)
     if query.text is not None:
         judged = query.explain and query.target == "image"
         check_texts([query.text], max_words=limits.max_judged_words if judged else limits.max_words)
 
 
 async def _embed(service: Service, query: SearchRequest, uploaded: bytes | None, timings: Timings) -> _Query:
-    texts, picture, image = None, None, None
-    vectors: list[Floats] = []
+    texts, picture = None, None
+    parts: list[tuple[float, Floats]] = []
     if query.text is not None:
         with timings.stage("embed_text"):
             texts = await service.engines.text_features([query.text])
-        vectors.append(texts.embedding[0])
+        parts.append((query.text_weight, texts.embedding[0]))
+    if query.negative_text is not None:
+        with timings.stage("embed_text"):
+            unlike = await service.engines.text_features([query.negative_text])
+        parts.append((-query.negative_weight, unlike.embedding[0]))
     stored = await _stored_vector(service, query)
     if stored is not None:
-        vectors.append(stored)
+        parts.append((query.image_weight, stored))
     elif one_picture(query.image, uploaded):
         data = await picture_bytes(service, query.image, uploaded, gallery=query.gallery)
-        picture = await decoded(service, data, timings)
-        with timings.stage("embed_image"):
-            image = await service.engines.image_features([picture.image])
-        vectors.append(image.embedding[0])
-    return _Query(vector=_mean(vectors), text=query.text, texts=texts, picture=picture, image=image)
+        picture = await see(service, data, timings)
+        parts.append((query.image_weight, picture.features.embedding[0]))
+    return _Query(vector=_sum(parts), text=query.text, texts=texts, picture=picture)
 
 
 async def _stored_vector(service: Service, query: SearchRequest) -> Floats | None:
@@ -156,11 +165,13 @@ async def _stored_vector(service: Service, query: SearchRequest) -> Floats | Non
     return vector
 
 
-def _mean(vectors: Sequence[Floats]) -> Floats:
-    """Return the mean of unit vectors, as a unit vector again."""
-    mean = np.mean(vectors, axis=0)
-    length = float(np.linalg.norm(mean))
-    return np.asarray(mean / length if length > 1e-6 else vectors[0], np.float32)
+def _sum(parts: Sequence[tuple[float, Floats]]) -> Floats:
+    """Return the weighted sum of unit vectors, as a unit vector again."""
+    total = np.sum([weight * vector for weight, vector in parts], axis=0)
+    length = float(np.linalg.norm(total))
+    if length < _SHORTEST * max(abs(weight) for weight, _ in parts):
+        raise field_error("negative_weight", "the parts of the query cancel out; change the weights or the texts")
+    return np.asarray(total / length, np.float32)
 
 
 async def _pairs(
@@ -169,12 +180,12 @@ async def _pairs(
     """Pair each hit with the query; a hit that lacks the picture or text for it is left out."""
     if query.target == "image":
         return await _pairs_of_pictures(service, gallery, embedded, hits)
-    if embedded.image is None or embedded.picture is None:
+    picture = embedded.picture
+    if picture is None:
         return {}
     items = await service.store(gallery.get_many, [hit.id for hit in hits])
-    size_px = (embedded.picture.width_px, embedded.picture.height_px)
     return {
-        name: _Pair(image=embedded.image, size_px=size_px, text=item.text)
+        name: _Pair(image=picture.features, size_px=picture.size_px, text=item.text)
         for name, item in items.items()
         if item.text is not None
     }
@@ -188,13 +199,10 @@ async def _pairs_of_pictures(
     files = await service.store(lambda: [(hit.id, gallery.picture(hit.id)) for hit in hits])
     known = [(name, data) for name, data in files if data is not None]
     unmeasured = Timings()  # the caller's stage counts it
-    pictures = await asyncio.gather(*(decoded(service, data, unmeasured) for _, data in known))
-    if not pictures:
-        return {}
-    features = await service.engines.image_features([picture.image for picture in pictures])
+    pictures = await asyncio.gather(*(see(service, data, unmeasured) for _, data in known))
     return {
-        name: _Pair(image=features[row : row + 1], size_px=(picture.width_px, picture.height_px), text=embedded.text)
-        for row, ((name, _), picture) in enumerate(zip(known, pictures, strict=True))
+        name: _Pair(image=picture.features, size_px=picture.size_px, text=embedded.text)
+        for (name, _), picture in zip(known, pictures, strict=True)
     }
 
 
@@ -211,9 +219,9 @@ async def _reranked(
         assert embedded.texts is not None
         texts, image = embedded.texts, _stacked([pair.image for pair in pairs.values()])
     else:
-        assert embedded.image is not None
+        assert embedded.picture is not None
         texts = await service.engines.text_features([pair.text for pair in pairs.values()])
-        image = embedded.image
+        image = embedded.picture.features
     raw = dict(zip(pairs, (await service.engines.match_scores(texts, image)).tolist(), strict=True))
     logistic = service.encoder.manifest.calibration.match
     best = [replace(hit, match=logistic.probability(raw[hit.id])) for hit in hits if hit.id in raw]

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from runtime.encoder import Encoder
 from runtime.errors import EngineError, UsageError
 from server import work
 from server.admission import Admission
+from server.byte_cache import ByteCache
 from server.engine_pool import EnginePool
 from server.errors import RequestError
 from server.galleries import Galleries
@@ -16,6 +17,9 @@ from server.metrics import Metrics
 from server.searches import Searches
 from server.settings import Settings
 from server.workers import Workers
+
+if TYPE_CHECKING:
+    from server.seeing import Seen
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +35,7 @@ class Service:
     engines: EnginePool
     galleries: Galleries
     searches: Searches
+    seen: "ByteCache[Seen]"
 
     def __init__(self, settings: Settings, *, encoder: Encoder | None = None) -> None:
         """Prepare.
@@ -62,6 +67,8 @@ class Service:
             return
         settings = self.settings
         encoder = self._encoder or self._load()
+        for_texts, for_pictures = settings.cache_bytes // 4, settings.cache_bytes - settings.cache_bytes // 4
+        self.seen = ByteCache(for_pictures, on_lookup=lambda hit: self.metrics.cache_asked("pictures", has_it=hit))
         self.engines = EnginePool(
             encoder,
             engine_workers=settings.engine_workers,
@@ -69,6 +76,7 @@ class Service:
             judge_workers=settings.judge_workers,
             max_batch_s=settings.max_batch_ms / 1000,
             watcher=self.metrics,
+            texts=ByteCache(for_texts, on_lookup=lambda hit: self.metrics.cache_asked("texts", has_it=hit)),
         )
         self.engines.warm_up()
         self.galleries = Galleries(

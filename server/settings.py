@@ -100,6 +100,10 @@ class Settings(BaseSettings):
         default=20.0, gt=0, le=3600, description="seconds that requests at work may take to finish after SIGTERM"
     )
 
+    cache_bytes: int = Field(
+        default=64_000_000, ge=0, description="memory for what the encoders said of pictures and texts; 0: none is kept"
+    )
+
     max_body_bytes: int = Field(default=10_000_000, ge=1_000, description="bytes of a request's body")
     max_bulk_bytes: int = Field(default=256_000_000, ge=1_000, description="bytes of a bulk write's body")
     max_pixels: int = Field(default=40_000_000, ge=1, description="pixels of a picture, checked before it is decoded")

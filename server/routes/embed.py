@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from runtime.encoder import Floats
 from server.answers import ServiceOf, TimingsOf, json_answer
-from server.body import read_json
+from server.body import IMAGE, JSON, content_type, no_parameters, read_all, read_json, unsupported_type
 from server.errors import field_error
-from server.openapi import body_of
-from server.pictures import decoded, picture_bytes
+from server.openapi import body_of, picture_body
+from server.pictures import picture_bytes
 from server.schemas.common import ImageReference
 from server.schemas.embed import (
     EmbedAnswer,
@@ -25,6 +25,7 @@ from server.schemas.embed import (
     OpenAIRequest,
     OpenAIUsage,
 )
+from server.seeing import see
 from server.service import Service
 from server.texts import check_texts
 from server.timings import Timings
@@ -34,12 +35,15 @@ router = APIRouter(tags=["embed"])
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 
 
-@router.post("/embed", response_model=EmbedAnswer, openapi_extra=body_of(EmbedRequest))
+@router.post("/embed", response_model=EmbedAnswer, openapi_extra=picture_body(EmbedRequest))
 async def embed(request: Request, service: ServiceOf, timings: TimingsOf) -> Response:
     """Embed texts and pictures in the joint space."""
     with timings.stage("read"):
-        asked = await read_json(request, EmbedRequest, max_bytes=service.settings.max_body_bytes)
-    vectors, _ = await _embed(service, asked.inputs, timings, gallery=asked.gallery, field="inputs")
+        picture, asked = await _read(request, service)
+    if picture is not None:
+        vectors = (await see(service, picture, timings)).features.embedding
+    elif asked is not None:
+        vectors, _ = await _embed(service, asked.inputs, timings, gallery=asked.gallery, field="inputs")
     answer = EmbedAnswer(
         embeddings=vectors.tolist(),
         dim=service.encoder.dim,
@@ -68,6 +72,18 @@ async def openai_embeddings(request: Request, service: ServiceOf, timings: Timin
         usage=OpenAIUsage(prompt_tokens=num_subwords, total_tokens=num_subwords),
     )
     return json_answer(answer)
+
+
+async def _read(request: Request, service: Service) -> tuple[bytes | None, EmbedRequest | None]:
+    """Read either one picture as it is, or a JSON request."""
+    max_bytes = service.settings.max_body_bytes
+    kind = content_type(request)
+    if kind.startswith(IMAGE):
+        no_parameters(request)
+        return await read_all(request, max_bytes=max_bytes), None
+    if kind != JSON:
+        raise unsupported_type(kind, JSON, f"{IMAGE}*")
+    return None, await read_json(request, EmbedRequest, max_bytes=max_bytes)
 
 
 def _input_of(entry: str) -> EmbedInput:
@@ -101,8 +117,6 @@ async def _embed(
         num_subwords = int(found.batch.mask.sum())
     if references:
         files = [await picture_bytes(service, reference, None, gallery=gallery) for _, reference in references]
-        pictures = await asyncio.gather(*(decoded(service, file, timings) for file in files))
-        with timings.stage("embed_image"):
-            images = await service.engines.image_features([picture.image for picture in pictures])
-        vectors[[row for row, _ in references]] = images.embedding
+        pictures = await asyncio.gather(*(see(service, file, timings) for file in files))
+        vectors[[row for row, _ in references]] = [picture.features.embedding[0] for picture in pictures]
     return vectors, num_subwords

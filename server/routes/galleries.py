@@ -6,6 +6,7 @@ from starlette.responses import Response
 from index import LocalGallery
 from server.answers import ServiceOf, json_answer
 from server.body import read_json
+from server.conditional import tagged
 from server.openapi import body_of
 from server.schemas.galleries import GalleriesAnswer, GalleryAnswer, NewGallery
 
@@ -13,11 +14,11 @@ router = APIRouter(prefix="/galleries", tags=["galleries"])
 
 
 @router.get("", response_model=GalleriesAnswer)
-async def list_galleries(service: ServiceOf) -> Response:
+async def list_galleries(request: Request, service: ServiceOf) -> Response:
     """List the galleries that are served."""
     galleries = service.galleries.all()
     described = await service.store(lambda: [describe(name, gallery) for name, gallery in galleries.items()])
-    return json_answer(GalleriesAnswer(galleries=described))
+    return tagged(request, json_answer(GalleriesAnswer(galleries=described)))
 
 
 @router.post("", response_model=GalleryAnswer, status_code=201, openapi_extra=body_of(NewGallery))
@@ -29,9 +30,10 @@ async def create_gallery(request: Request, service: ServiceOf) -> Response:
 
 
 @router.get("/{gallery}", response_model=GalleryAnswer)
-async def get_gallery(gallery: str, service: ServiceOf) -> Response:
+async def get_gallery(gallery: str, request: Request, service: ServiceOf) -> Response:
     """Describe one gallery."""
-    return json_answer(await service.store(describe, gallery, service.galleries.get(gallery)))
+    described = await service.store(describe, gallery, service.galleries.get(gallery))
+    return tagged(request, json_answer(described))
 
 
 @router.delete("/{gallery}", status_code=204)

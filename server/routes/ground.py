@@ -16,8 +16,9 @@ from server.body import read_sent
 from server.boxes import in_pixels
 from server.errors import field_error
 from server.openapi import body_of
-from server.pictures import Picture, decoded, picture_bytes
+from server.pictures import picture_bytes
 from server.schemas.ground import GroundAnswer, GroundedBox, GroundRequest, PhraseGrounding
+from server.seeing import Seen, see
 from server.service import Service
 from server.texts import check_texts
 
@@ -32,17 +33,15 @@ async def ground(request: Request, service: ServiceOf, timings: TimingsOf) -> Re
     asked = sent.request
     phrases = _phrases(service, asked)
     data = await picture_bytes(service, asked.image, sent.image, gallery=asked.gallery)
-    picture = await decoded(service, data, timings)
-    with timings.stage("embed_image"):
-        image = await service.engines.image_features([picture.image])
+    picture = await see(service, data, timings)
     with timings.stage("ground"):
-        found = await service.engines.ground(image, [phrase.text for phrase in phrases], top_k=asked.top_k)
+        found = await service.engines.ground(picture.features, [phrase.text for phrase in phrases], top_k=asked.top_k)
     answer = GroundAnswer(
         groundings=[
             _grounding(service.encoder, phrase, grounding, picture, asked.heatmap)
             for phrase, grounding in zip(phrases, found, strict=True)
         ],
-        image_size=(picture.width_px, picture.height_px),
+        image_size=picture.size_px,
         method=found[0].method if found else None,
         timings_ms=timings.milliseconds(),
     )
@@ -61,7 +60,7 @@ def _phrases(service: Service, asked: GroundRequest) -> list[Phrase]:
     return [Phrase(phrase, 0, len(phrase)) for phrase in phrases]
 
 
-def _grounding(encoder: Encoder, phrase: Phrase, found: Grounding, picture: Picture, heatmap: str) -> PhraseGrounding:
+def _grounding(encoder: Encoder, phrase: Phrase, found: Grounding, picture: Seen, heatmap: str) -> PhraseGrounding:
     size = {"width_px": picture.width_px, "height_px": picture.height_px}
     return PhraseGrounding(
         phrase=phrase.text,
@@ -72,7 +71,7 @@ def _grounding(encoder: Encoder, phrase: Phrase, found: Grounding, picture: Pict
     )
 
 
-def _heatmap(encoder: Encoder, heat: Floats, picture: Picture, form: str) -> str | list[list[float]] | None:
+def _heatmap(encoder: Encoder, heat: Floats, picture: Seen, form: str) -> str | list[list[float]] | None:
     """Show a heat map in one of its forms. What the encoder does not see of a picture that it crops is cold."""
     if form == "none":
         return None
@@ -84,7 +83,7 @@ def _heatmap(encoder: Encoder, heat: Floats, picture: Picture, form: str) -> str
     return b64encode(file.getvalue()).decode()
 
 
-def _over_picture(encoder: Encoder, heat: Floats, picture: Picture) -> Floats:
+def _over_picture(encoder: Encoder, heat: Floats, picture: Seen) -> Floats:
     rows, columns = heat.shape
     transform = encoder.manifest.image.transform()
     x0, y0, x1, y1 = transform.box_in_picture(

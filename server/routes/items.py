@@ -1,6 +1,5 @@
 """`/galleries/{gallery}/items`: write, read, delete, list."""
 
-import hashlib
 from typing import Annotated, Any
 
 import orjson
@@ -11,21 +10,25 @@ from starlette.responses import Response
 from index import Gallery, Item, Outcome, parse_filter
 from server.answers import ServiceOf, TimingsOf, json_answer
 from server.body import (
+    IMAGE,
     JSON,
     MULTIPART,
     Sent,
     check_model,
     content_type,
     known_parts,
+    no_parameters,
     parse_json,
     parse_model,
     part_bytes,
     read_all,
     read_form,
+    read_raw,
     stream,
     unsupported_type,
 )
 from server.bulk import BulkWrite, entries_of_form, entry_of_line, lines
+from server.conditional import tagged
 from server.errors import RequestError, field_error
 from server.openapi import bulk_body, item_body
 from server.pictures import item_picture, one_picture, picture_bytes, unknown_item
@@ -51,19 +54,22 @@ class PageQuery(BaseModel):
 
 
 @router.get("", response_model=PageAnswer)
-async def list_items(gallery: str, page: Annotated[PageQuery, Query()], service: ServiceOf) -> Response:
+async def list_items(
+    gallery: str, page: Annotated[PageQuery, Query()], request: Request, service: ServiceOf
+) -> Response:
     """Give a page of items, in the order they were first stored, stable under writes."""
     opened = service.galleries.get(gallery)
     condition = None if page.filter is None else parse_filter(_json_of(page.filter))
     found = await service.store(opened.page, cursor=page.cursor, limit=page.limit, filter=condition)
     items = [ItemAnswer(**_fields(item)) for item in found.items]
-    return json_answer(PageAnswer(items=items, next_cursor=found.next_cursor), keep_none=True)
+    return tagged(request, json_answer(PageAnswer(items=items, next_cursor=found.next_cursor), keep_none=True))
 
 
 @router.post("", response_model=BulkAnswer, openapi_extra=bulk_body())
 async def write_items(gallery: str, request: Request, service: ServiceOf, timings: TimingsOf) -> Response:
     """Store many items, sent as lines of JSON or as files; each has its own outcome."""
     opened = service.galleries.get(gallery)
+    no_parameters(request)
     write = BulkWrite(service=service, gallery=opened, timings=timings)
     limits = service.settings
     kind = content_type(request)
@@ -84,22 +90,18 @@ async def write_items(gallery: str, request: Request, service: ServiceOf, timing
 async def get_picture(gallery: str, item: str, request: Request, service: ServiceOf) -> Response:
     """Give the stored picture of an item, a JPEG whose longest side is at most 512 pixels."""
     if not _asks_for_picture(request):
-        return await get_item(gallery, f"{item}/image", service)
+        return await get_item(gallery, f"{item}/image", request, service)
     picture = await item_picture(service, gallery, item)
-    tag = f'"{hashlib.sha256(picture).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    return Response(picture, media_type="image/jpeg", headers=headers)
+    return tagged(request, Response(picture, media_type="image/jpeg"))
 
 
 @router.get("/{item:path}", response_model=ItemAnswer)
-async def get_item(gallery: str, item: str, service: ServiceOf) -> Response:
+async def get_item(gallery: str, item: str, request: Request, service: ServiceOf) -> Response:
     """Describe an item."""
     found = await service.store(service.galleries.get(gallery).get, item)
     if found is None:
         raise unknown_item(gallery)
-    return json_answer(ItemAnswer(**_fields(found)), keep_none=True)
+    return tagged(request, json_answer(ItemAnswer(**_fields(found)), keep_none=True))
 
 
 @router.put("/{item:path}", response_model=WrittenItem, openapi_extra=item_body())
@@ -145,13 +147,16 @@ def _check_address(request: Request) -> None:
 
 
 async def _read_item(request: Request, service: Service) -> Sent[ItemRequest]:
-    """Read an item as JSON, or as multipart with the parts `image` (a file), `metadata` (JSON) and `text`."""
+    """Read an item as JSON, as multipart with the parts `image`, `metadata` (JSON) and `text`, or as a picture."""
     max_bytes = service.settings.max_body_bytes
     kind = content_type(request)
+    if kind.startswith(IMAGE):
+        return await read_raw(request, ItemRequest, max_bytes=max_bytes)
+    no_parameters(request)
     if kind == JSON:
         return Sent(parse_model(await read_all(request, max_bytes=max_bytes), ItemRequest))
     if kind != MULTIPART:
-        raise unsupported_type(kind, JSON, MULTIPART)
+        raise unsupported_type(kind, JSON, MULTIPART, f"{IMAGE}*")
     async with read_form(request, max_bytes=max_bytes, max_parts=3) as form:
         known_parts(form, ("image", "metadata", "text"))
         fields: dict[str, object] = {}

@@ -16,6 +16,8 @@ async def metrics(service: ServiceOf) -> Response:
     told.in_flight.set(service.admission.inside)
     if service.is_started:
         told.set_queues({**service.engines.waiting(), "search": service.searches.waiting()})
+        told.cache_bytes.labels("pictures").set(service.seen.num_bytes)
+        told.cache_bytes.labels("texts").set(service.engines.texts.num_bytes)
         galleries = service.galleries.all()
         told.set_galleries(
             await service.store(lambda: {name: gallery.info().items for name, gallery in galleries.items()})

@@ -7,8 +7,9 @@ from runtime.proofread import Proof
 from server.answers import ServiceOf, TimingsOf, json_answer
 from server.body import read_sent
 from server.openapi import body_of
-from server.pictures import decoded, picture_bytes
+from server.pictures import picture_bytes
 from server.schemas.proofread import JudgedWord, ProofreadAnswer, ProofreadRequest, SuggestedWord
+from server.seeing import see
 from server.texts import check_texts
 from server.timings import Timings
 
@@ -23,12 +24,10 @@ async def proofread(request: Request, service: ServiceOf, timings: TimingsOf) ->
     asked = sent.request
     check_texts([asked.text], max_words=service.settings.max_judged_words)
     data = await picture_bytes(service, asked.image, sent.image, gallery=asked.gallery)
-    picture = await decoded(service, data, timings)
-    with timings.stage("embed_image"):
-        image = await service.engines.image_features([picture.image])
+    picture = await see(service, data, timings)
     with timings.stage("proofread"):
         proof = await service.engines.proofread(
-            image, asked.text, num_suggestions=asked.suggestions, threshold=asked.threshold
+            picture.features, asked.text, num_suggestions=asked.suggestions, threshold=asked.threshold
         )
     return json_answer(_answer(proof, timings))
 

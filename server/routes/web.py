@@ -3,9 +3,10 @@
 from importlib.resources import files
 from pathlib import PurePath
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from server.conditional import tagged
 from server.errors import RequestError
 
 router = APIRouter(include_in_schema=False)
@@ -20,19 +21,19 @@ _FILES = {entry.name: entry.read_bytes() for entry in (files("server") / "web").
 
 
 @router.get("/")
-async def page() -> Response:
+async def page(request: Request) -> Response:
     """Give the page."""
-    return _file("index.html")
+    return tagged(request, _file("index.html"))
 
 
 @router.get("/web/{name}")
-async def file(name: str) -> Response:
+async def file(name: str, request: Request) -> Response:
     """Give one of the page's files."""
     if name not in _FILES:
         raise RequestError("the page has no such file.", code="not_found")
-    return _file(name)
+    return tagged(request, _file(name))
 
 
 def _file(name: str) -> Response:
     kind = _TYPES[PurePath(name).suffix]
-    return Response(_FILES[name], headers={"Content-Type": kind, "Cache-Control": "no-cache"})
+    return Response(_FILES[name], headers={"Content-Type": kind})

@@ -1,6 +1,6 @@
 """Bodies of `/embed` and of the OpenAI-compatible `/v1/embeddings`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -39,7 +39,7 @@ class EmbedAnswer(Answer):
 class OpenAIRequest(Request):
     """What OpenAI's clients send. An input is a text, or a picture as a `data:image/…;base64,` URI."""
 
-    input: str | list[str] = Field(min_length=1)
+    input: str | Annotated[list[str], Field(min_length=1)]
     model: str = Field(default="", description="accepted and not looked at: a server has one bundle")
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(default=None, ge=1, description="must be the bundle's own")

@@ -22,12 +22,17 @@ Target = Literal["image", "text"]
 
 
 class SearchRequest(Request):
-    """A query: a text, a picture, or both (the mean of their unit vectors)."""
+    """A query: a text, a picture, or both; its vector is the weighted sum of their unit vectors."""
 
     text: str | None = None
+    negative_text: str | None = Field(default=None, description="what the hits should be unlike")
     image: ImageReference | None = Field(
         default=None, description="left out when the picture comes as part `image` of multipart/form-data"
     )
+    text_weight: float = Field(default=1.0, gt=0, le=100)
+    image_weight: float = Field(default=1.0, gt=0, le=100)
+    negative_weight: float = Field(default=0.5, gt=0, le=100, description="how much `negative_text` is taken away")
+    exclude_ids: list[str] = Field(default=[], description="items that are not wanted among the hits")
     target: Target = Field(default="image", description="search among the items' pictures or among their texts")
     gallery: GalleryName = "default"
     top_k: int = Field(default=10, ge=1, description="most hits")

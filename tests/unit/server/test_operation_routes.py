@@ -123,7 +123,7 @@ async def test_openapi_document_names_every_route_and_schema(client: httpx.Async
     for reference in {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}:
         assert reference in schemas, reference
     body = document["paths"]["/search"]["post"]["requestBody"]["content"]
-    assert set(body) == {"application/json", "multipart/form-data"}
+    assert set(body) == {"application/json", "multipart/form-data", "image/*"}
     assert "application/problem+json" in document["paths"]["/search"]["post"]["responses"]["default"]["content"]
 
 

@@ -193,10 +193,10 @@ async def test_overload_is_refused_by_the_wait_it_would_mean(tmp_path: Path) -> 
     encoder = fake_encoder()
     texts = Held(encoder, "text_encoder")
     async with serving(settings_for(tmp_path, max_wait_ms=50), encoder) as client:
-        for _ in range(20):
-            assert (await client.post("/search", json={"text": "red"})).status_code == 200
+        for at in range(20):
+            assert (await client.post("/search", json={"text": f"red {at}"})).status_code == 200
         texts.may_run.clear()
-        waiting = [asyncio.create_task(client.post("/search", json={"text": "red"})) for _ in range(200)]
+        waiting = [asyncio.create_task(client.post("/search", json={"text": f"blue {at}"})) for at in range(200)]
         done, pending = await asyncio.wait(waiting, timeout=2)
         assert pending
         assert done
