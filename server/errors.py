@@ -143,12 +143,14 @@ def problem_of(error: VernierError) -> dict[str, Any]:
     return problem
 
 
-def problem_response(error: VernierError) -> Response:
-    """Return the answer to a deliberate error."""
+def problem_response(error: VernierError, *, path: str) -> Response:
+    """Return the answer to a deliberate error; under `/v1/` it speaks to OpenAI's clients too."""
+    problem = problem_of(error)
+    if path.startswith("/v1/"):
+        kind = "server_error" if problem["status"] >= 500 else "invalid_request_error"
+        problem["error"] = {"message": problem["detail"], "type": kind, "code": error.code, "param": None}
     headers = error.headers if isinstance(error, RequestError) else {}
-    return Response(
-        orjson.dumps(problem_of(error)), status_code=status_of(error), media_type=PROBLEM_TYPE, headers=headers
-    )
+    return Response(orjson.dumps(problem), status_code=problem["status"], media_type=PROBLEM_TYPE, headers=headers)
 
 
 def internal_error() -> RequestError:
@@ -164,7 +166,7 @@ def install(app: FastAPI) -> None:
         request.state.error_code = error.code
         if status_of(error) == 500:
             raise error
-        return problem_response(error)
+        return problem_response(error, path=request.url.path)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

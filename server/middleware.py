@@ -87,7 +87,7 @@ class RequestMiddleware:
             scope["state"]["error_code"] = error.code
             if status:
                 raise
-            await problem_response(error)(scope, receive, send_dressed)
+            await problem_response(error, path=scope["path"])(scope, receive, send_dressed)
         except (ClientDisconnect, ClientLeft):
             status = status or 499
         except asyncio.CancelledError:
@@ -98,7 +98,7 @@ class RequestMiddleware:
             scope["state"]["error_code"] = "internal"
             if status:
                 raise
-            await problem_response(internal_error())(scope, receive, send_dressed)
+            await problem_response(internal_error(), path=scope["path"])(scope, receive, send_dressed)
         finally:
             current_timings.reset(stopwatch)
             self._note(scope, status, timings)
@@ -120,7 +120,7 @@ class RequestMiddleware:
                 place = service.admission.enter(_kind(scope, headers), is_ingest=is_ingest, timeout_s=timeout_s)
         except VernierError as error:
             scope["state"]["error_code"] = error.code
-            await _refuse(error)(scope, receive, send)
+            await _refuse(error, scope["path"])(scope, receive, send)
             return
         if place is None:
             await self._app(scope, receive, send)
@@ -206,8 +206,8 @@ def _own_s(state: dict[str, Any]) -> float | None:
     return sum(seconds for stage, seconds in timings.stages_s.items() if stage not in ("queue", "read"))
 
 
-def _refuse(error: VernierError) -> Response:
+def _refuse(error: VernierError, path: str) -> Response:
     # The body was not read: the connection cannot be used again.
-    response = problem_response(error)
+    response = problem_response(error, path=path)
     response.headers["Connection"] = "close"
     return response

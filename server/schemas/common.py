@@ -59,6 +59,15 @@ class FieldProblem(Answer):
     message: str
 
 
+class OpenAIError(Answer):
+    """What went wrong, where OpenAI's clients look for it."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None
+
+
 class Problem(Answer):
     """RFC 9457 problem details."""
 
@@ -68,6 +77,7 @@ class Problem(Answer):
     detail: str
     code: str = Field(description="stable name of what happened")
     errors: list[FieldProblem] | None = None
+    error: OpenAIError | None = Field(default=None, description="the same for OpenAI's clients, under /v1/ alone")
 
 
 TimingsMs = Annotated[dict[str, float], Field(description="milliseconds of each stage, and `total`")]
