@@ -58,10 +58,11 @@ class GridEncoder(nn.Module):
             pixels: [images, 3, side, side] normalised pixels, or [images, patches, channels] grids already computed.
         """
         grids = self.grids(pixels) if pixels.ndim == 4 else pixels
-        position = self.position.expand(grids.shape[0], -1, -1)
+        position: Tensor = self.position
         if self.training and self.config.dropped_patches > 0:
             kept = self._kept(grids)
-            grids, position = _take(grids, kept), _take(position, kept)
+            rows = torch.arange(grids.shape[0], device=grids.device)[:, None]
+            grids, position = grids[rows, kept], self.position[kept]
         tokens = self.project(grids) + position
         for block in self.blocks:
             tokens = block(tokens)
@@ -103,7 +104,9 @@ class StandardisedLinear(nn.Module):
         scale = (self.mean_square - self.mean.square()).clamp(min=_LEAST_VARIANCE).rsqrt()
         weight = self.linear.weight * scale
         bias = self.linear.bias - weight @ self.mean
-        return nn.functional.linear(features.to(weight.dtype), weight, bias)
+        if not torch.is_autocast_enabled(features.device.type):
+            features = features.to(weight.dtype)
+        return nn.functional.linear(features, weight, bias)
 
     @torch.no_grad()
     def _see(self, features: Tensor) -> None:
@@ -114,7 +117,3 @@ class StandardisedLinear(nn.Module):
         seen = features.float().flatten(0, 1)
         self.mean.lerp_(seen.mean(dim=0), 1 / self.num_seen)
         self.mean_square.lerp_(seen.square().mean(dim=0), 1 / self.num_seen)
-
-
-def _take(rows: Tensor, kept: Tensor) -> Tensor:
-    return rows.gather(1, kept[:, :, None].expand(-1, -1, rows.shape[-1]))

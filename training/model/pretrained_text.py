@@ -20,6 +20,7 @@ from training.model.transformer import LAYER_NORM_EPS, Block, initialise, key_bi
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 
 _TEXTS_PER_PASS = 256
+_TOKENS_PER_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class PretrainedTextEncoder(nn.Module):
         super().__init__()
         self.width = config.width
         self._tower = (_frozen_tower(config),)  # in a tuple, so that it is no part of the state
-        self._remembered: dict[bytes, Tensor] = {}
+        self._memory = _TokenMemory(config.width)
         self.norm_tower = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
         self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS) if config.depth else nn.Identity()
@@ -103,15 +104,41 @@ class PretrainedTextEncoder(nn.Module):
         """What the tower says, from memory where it was asked before (kept in half precision)."""
         lengths = mask.sum(dim=1).tolist()
         keys = [row[:length].cpu().numpy().tobytes() for row, length in zip(ids, lengths, strict=True)]
-        new = [row for row, key in enumerate(keys) if key not in self._remembered]
+        new = [row for row, key in enumerate(keys) if key not in self._memory]
         for at in range(0, len(new), _TEXTS_PER_PASS):
             rows = new[at : at + _TEXTS_PER_PASS]
             for row, tokens in zip(rows, self._read(ids[rows], mask[rows]), strict=True):
-                self._remembered[keys[row]] = tokens[: lengths[row]].half()
+                self._memory.keep(keys[row], tokens[: lengths[row]])
         out = torch.zeros(*ids.shape, self.width, device=ids.device)
         for row, (key, length) in enumerate(zip(keys, lengths, strict=True)):
-            out[row, :length] = self._remembered[key]
+            out[row, :length] = self._memory.recall(key)
         return out
+
+
+class _TokenMemory:
+    """Tokens of texts, in half precision, in a few large blocks: thousands of small tensors would scatter the heap."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self._blocks: list[Tensor] = []
+        self._used = _TOKENS_PER_BLOCK
+        self._places: dict[bytes, tuple[int, int, int]] = {}
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._places
+
+    def keep(self, key: bytes, tokens: Float[Tensor, "subwords width"]) -> None:
+        length = len(tokens)
+        if self._used + length > _TOKENS_PER_BLOCK:
+            self._blocks.append(torch.empty(_TOKENS_PER_BLOCK, self.width, dtype=torch.half, device=tokens.device))
+            self._used = 0
+        start, self._used = self._used, self._used + length
+        self._blocks[-1][start : self._used] = tokens
+        self._places[key] = len(self._blocks) - 1, start, self._used
+
+    def recall(self, key: bytes) -> Float[Tensor, "subwords width"]:
+        block, start, end = self._places[key]
+        return self._blocks[block][start:end]
 
 
 def _frozen_tower(config: PretrainedTextConfig) -> nn.Module:

@@ -22,7 +22,7 @@ from training.objectives.compose import WeightedObjective
 from training.objectives.several_captions import SeveralCaptionsConfig
 
 BATCH_SIZE = 256
-EPOCHS = 16
+EPOCHS = 8
 
 
 def lit(data: Path | None = None) -> TrainConfig:
