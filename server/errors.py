@@ -40,6 +40,7 @@ CODES: dict[str, tuple[int, str]] = {
     "text_empty": (422, "The text is empty"),
     "text_too_long": (422, "The text is too long"),
     "url_not_allowed": (422, "Pictures are not fetched from there"),
+    "url_failed": (422, "The picture could not be fetched"),
     "item_id_invalid": (422, "The item's id cannot be used"),
     "metadata_invalid": (422, "The metadata cannot be stored"),
     "text_invalid": (422, "The text cannot be stored"),

@@ -28,6 +28,8 @@ _log = logging.getLogger("server.requests")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
 _UNCOUNTED = ("/health/", "/metrics", "/info", "/openapi.json", "/web/")
+_NOT_OURS = ("queue", "read", "fetch")
+"""Stages in which a request waits for others."""
 _COSTLY = ("/search", "/search/batch", "/ground", "/proofread", "/embed", "/v1/embeddings")
 _DIGITS_WITHOUT_PICTURE = 4  # of the body's length: no picture fits in so few bytes
 _SECURITY_HEADERS = {
@@ -203,7 +205,7 @@ def _own_s(state: dict[str, Any]) -> float | None:
     if state["error_code"] is not None or not state["answered"]:
         return None
     timings: Timings = state["timings"]
-    return sum(seconds for stage, seconds in timings.stages_s.items() if stage not in ("queue", "read"))
+    return sum(seconds for stage, seconds in timings.stages_s.items() if stage not in _NOT_OURS)
 
 
 def _refuse(error: VernierError, path: str) -> Response:

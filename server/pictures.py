@@ -8,6 +8,7 @@ from PIL import Image
 
 from runtime.errors import GalleryError, ImageError
 from runtime.preprocess.image import decode_image, image_size
+from server import timings
 from server.errors import RequestError, field_error
 from server.schemas.common import ImageReference
 from server.service import Service
@@ -47,7 +48,7 @@ async def picture_bytes(
 
     Raises:
         RequestError: `request_invalid` when none or two were sent, `url_not_allowed`, `unknown_item`,
-            `picture_missing`.
+            `picture_missing`, `url_failed`, `body_too_large`.
         ImageError: `image_undecodable` when the base64 is none.
         GalleryError: `unknown_gallery`.
     """
@@ -59,9 +60,10 @@ async def picture_bytes(
         return await service.engines.decode(_from_base64, reference.base64)
     if reference.item is not None:
         return await item_picture(service, gallery, reference.item)
-    raise RequestError(
-        "this server fetches no pictures; send the bytes as base64 or as multipart/form-data.", code="url_not_allowed"
-    )
+    assert reference.url is not None
+    stopwatch = timings.current.get() or Timings()
+    with stopwatch.stage("fetch"):
+        return await service.fetcher.fetch(reference.url)
 
 
 async def item_picture(service: Service, gallery: str, item: str) -> bytes:
@@ -85,20 +87,20 @@ def unknown_item(gallery: str) -> GalleryError:
     return GalleryError(f"gallery '{gallery}' has no such item.", code="unknown_item")
 
 
-async def decoded(service: Service, data: bytes, timings: Timings, *, target_px: int | None = None) -> Picture:
+async def decoded(service: Service, data: bytes, stopwatch: Timings, *, target_px: int | None = None) -> Picture:
     """Decode a picture on a thread, unless its header promises too many pixels.
 
     Args:
         service: whose threads and limits are used.
         data: the bytes of a file.
-        timings: where the time is counted.
+        stopwatch: where the time is counted.
         target_px: as in `decode_image`; the image encoder's own size when None.
 
     Raises:
         ImageError: `image_undecodable`, `image_too_large`.
     """
     wanted_px = target_px or service.encoder.manifest.image.size_px
-    with timings.stage("decode"):
+    with stopwatch.stage("decode"):
         return await service.engines.decode(_decode, data, service.settings.max_pixels, wanted_px)
 
 

@@ -12,6 +12,7 @@ from server.admission import Admission
 from server.byte_cache import ByteCache
 from server.engine_pool import EnginePool
 from server.errors import RequestError
+from server.fetching import Fetcher
 from server.galleries import Galleries
 from server.metrics import Metrics
 from server.searches import Searches
@@ -35,6 +36,7 @@ class Service:
     engines: EnginePool
     galleries: Galleries
     searches: Searches
+    fetcher: Fetcher
     seen: "ByteCache[Seen]"
 
     def __init__(self, settings: Settings, *, encoder: Encoder | None = None) -> None:
@@ -84,6 +86,12 @@ class Service:
         )
         for name, graph in encoder.manifest.graphs.items():
             self.metrics.engine.labels(name, encoder.engines[name].provider, graph.precision).set(1)
+        self.fetcher = Fetcher(
+            settings.url_hosts,
+            max_bytes=settings.max_body_bytes,
+            timeout_s=settings.url_timeout_s,
+            allow_private=settings.url_private,
+        )
         self.searches = Searches(
             num_loops=settings.search_workers, max_batch_s=settings.max_batch_ms / 1000, watcher=self.metrics
         )

@@ -100,6 +100,17 @@ class Settings(BaseSettings):
         default=20.0, gt=0, le=3600, description="seconds that requests at work may take to finish after SIGTERM"
     )
 
+    url_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="comma-separated hosts that pictures may be fetched from, such as img.example.org, "
+        "*.example.org or store.example.org:8080; when unset, an image reference with a url is refused",
+    )
+    url_private: bool = Field(
+        default=False,
+        description="fetch from those hosts also at private addresses, but never at link-local ones",
+    )
+    url_timeout_s: float = Field(default=10.0, gt=0, le=600, description="seconds of one fetch, redirects included")
+
     cache_bytes: int = Field(
         default=64_000_000, ge=0, description="memory for what the encoders said of pictures and texts; 0: none is kept"
     )
@@ -119,11 +130,26 @@ class Settings(BaseSettings):
     @field_validator("api_keys", mode="before")
     @classmethod
     def _parse_keys(cls, value: object) -> object:
-        if isinstance(value, str):
-            value = [entry for entry in (part.strip() for part in value.split(",")) if entry]
+        value = _names(value)
         if isinstance(value, list | tuple):
             return tuple(ApiKey.parse(entry) if isinstance(entry, str) else entry for entry in value)
         return value
+
+    @field_validator("url_hosts", mode="before")
+    @classmethod
+    def _parse_hosts(cls, value: object) -> object:
+        hosts = _names(value)
+        for host in hosts if isinstance(hosts, list | tuple) else ():
+            if not re.fullmatch(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?", str(host).lower()):
+                raise ValueError("each host is a name such as img.example.org, *.example.org or img.example.org:8080")
+        return hosts
+
+
+def _names(value: object) -> object:
+    """Split a comma-separated list; what is none is returned as it is."""
+    if not isinstance(value, str):
+        return value
+    return tuple(entry for entry in (part.strip() for part in value.split(",")) if entry)
 
 
 def load_settings(**overrides: object) -> Settings:
