@@ -35,8 +35,8 @@ def check_origin(sent_from: str | None, needed: Scope | None) -> None:
         raise RequestError("pages of other sites may not change anything here.", code="forbidden")
 
 
-def check_key(keys: Sequence[ApiKey], authorization: str | None, needed: Scope) -> None:
-    """Let the bearer of a fitting key pass.
+def check_key(keys: Sequence[ApiKey], authorization: str | None, needed: Scope) -> bytes:
+    """Let the bearer of a fitting key pass, and return the key's digest.
 
     Raises:
         RequestError: `unauthorized` without a known key, `forbidden` with one that may only read.
@@ -51,3 +51,4 @@ def check_key(keys: Sequence[ApiKey], authorization: str | None, needed: Scope) 
         raise RequestError("this key is not known here.", code="unauthorized", headers=_CHALLENGE)
     if needed == "write" and "write" not in scopes:
         raise RequestError("this key may only read.", code="forbidden")
+    return digest

@@ -49,6 +49,7 @@ CODES: dict[str, tuple[int, str]] = {
     "filter_invalid": (422, "The filter cannot be understood"),
     "cursor_invalid": (422, "The cursor is not one of this gallery"),
     "overloaded": (429, "The server has more work than it can take"),
+    "rate_limited": (429, "The caller comes too often"),
     "internal": (500, "The server made a mistake"),
     "graph_missing": (501, "The model cannot do this"),
     "not_ready": (503, "The server is not ready"),

@@ -5,6 +5,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
@@ -113,8 +114,11 @@ class RequestMiddleware:
             needed = auth.scope_needed(scope["method"], path)
             headers = Headers(scope=scope)
             auth.check_origin(headers.get("sec-fetch-site"), needed)
-            if service.settings.api_keys and needed is not None:
-                auth.check_key(service.settings.api_keys, headers.get("authorization"), needed)
+            if needed is not None:
+                caller: Hashable = (scope.get("client") or ("",))[0]
+                if service.settings.api_keys:
+                    caller = auth.check_key(service.settings.api_keys, headers.get("authorization"), needed)
+                service.rate_limits.take(caller)
             timeout_s = self._timeout_s(scope)
             if path != "/" and not path.startswith(_UNCOUNTED):
                 service.check_ready()

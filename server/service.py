@@ -15,6 +15,7 @@ from server.errors import RequestError
 from server.fetching import Fetcher
 from server.galleries import Galleries
 from server.metrics import Metrics
+from server.rate_limits import RateLimits
 from server.searches import Searches
 from server.settings import Settings
 from server.workers import Workers
@@ -52,6 +53,7 @@ class Service:
             max_waiting=settings.max_waiting,
             max_wait_s=None if settings.max_wait_ms is None else settings.max_wait_ms / 1000,
         )
+        self.rate_limits = RateLimits(per_s=settings.rate_limit, burst=settings.rate_burst)
         self.is_draining = False
         self._encoder = encoder
         self._store: Workers | None = None

@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         description="comma-separated read:KEY or write:KEY; when set, every route but /health/* and the page wants one",
     )
 
+    rate_limit: float = Field(
+        default=0.0, ge=0, le=1e6, description="requests per second of each key (of each address without keys); 0: any"
+    )
+    rate_burst: int = Field(default=20, ge=1, le=1_000_000, description="requests of one key that may come at once")
+
     provider: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where the graphs run")
     engine_threads: int = Field(default=0, ge=0, le=256, description="threads within one engine call; 0: all cores")
     engine_workers: int = Field(default=1, ge=1, le=64, description="batches that engines run at the same time")
