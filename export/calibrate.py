@@ -92,16 +92,19 @@ def word_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[st
 
 
 def grounding_scores(encoder: Encoder, samples: Sequence[Sample]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Raw scores of each phrase's best box, and whether it overlaps the true box by half."""
+    """Raw scores of each phrase's best box, and whether it overlaps the true box by half.
+
+    As many phrases of the next picture are looked for too; a box for one of those is wrong.
+    """
     scores: list[float] = []
     is_right: list[bool] = []
-    for sample in samples:
-        image = encoder.embed_images([sample.image])
-        found = ground(encoder, image, [phrase for phrase, _ in sample.phrases])
-        for grounding, (_, box) in zip(found, sample.phrases, strict=True):
+    for sample, other in zip(samples, [*samples[1:], *samples[:1]], strict=True):
+        truth: dict[str, Box | None] = {phrase: None for phrase, _ in other.phrases} | dict(sample.phrases)
+        found = ground(encoder, encoder.embed_images([sample.image]), list(truth))
+        for grounding, box in zip(found, truth.values(), strict=True):
             if grounding.boxes:
                 scores.append(_raw(grounding.boxes[0].score))
-                is_right.append(overlap(grounding.boxes[0].box, box) >= 0.5)
+                is_right.append(box is not None and overlap(grounding.boxes[0].box, box) >= 0.5)
     return np.asarray(scores), np.asarray(is_right, np.bool_)
 
 

@@ -22,13 +22,17 @@ def tiny() -> TrainConfig:
             fusion=FusionConfig(),
             initial_temperature=0.1,
         ),
+        # the last quarter of a batch's 128 captions are short queries, true of several pictures: matching and masked
+        # words keep to the pairs before them
         data=ScenePairsConfig(short_share=0.25),
         objectives=(
             WeightedObjective(name="itc", objective=ItcConfig()),
             # masked words name each thing in the picture: they teach the image encoder shapes from the first step on
             WeightedObjective(name="mlm", objective=MlmConfig(max_pairs=64), weight=0.5),
             # hard partners only mean something once the contrast has begun to sort
-            WeightedObjective(name="itm", objective=ItmConfig(max_pairs=32), weight=0.5, start_step=1000),
+            WeightedObjective(
+                name="itm", objective=ItmConfig(max_pairs=32, max_partners=96), weight=0.5, start_step=1000
+            ),
         ),
         optimizer=OptimizerConfig(learning_rate=1.5e-3),
         batch_size=128,
