@@ -10,8 +10,8 @@ from server.errors import RequestError
 _MEMORY = 0.98
 _LONGEST_RETRY_S = 60
 _FIRST_COST_S = 0.002
-_USUAL_REQUESTS = 6
-_SHORTEST_LIMIT_S = 0.1
+_USUAL_REQUESTS = 4
+_SHORTEST_LIMIT_S = 0.25
 _LONGEST_LIMIT_S = 2.0
 
 
@@ -62,7 +62,7 @@ class Admission:
 
         Args:
             max_waiting: requests inside, whatever they cost.
-            max_wait_s: longest wait that is let in; six usual requests, between 0.1 s and 2 s, when None.
+            max_wait_s: longest wait that is let in; four usual requests, between 0.25 s and 2 s, when None.
             clock: gives seconds.
         """
         self._max_waiting = max_waiting

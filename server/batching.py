@@ -8,7 +8,7 @@ one batch of bounded length. Rows whose client left or whose deadline passed are
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -63,6 +63,7 @@ class Ticket(Generic[Out]):
     Attributes:
         future: the results, or the first error.
         queued_s: how long the first row waited; known when the future is done.
+        alone_s: how long its rows should take in a batch of their own.
     """
 
     def __init__(self, num_rows: int, owner: Work) -> None:
@@ -70,6 +71,7 @@ class Ticket(Generic[Out]):
         self.owner = owner
         self.since = time.monotonic()
         self.queued_s = -1.0
+        self.alone_s = 0.0
         self._results: list[Out | None] = [None] * num_rows
         self._missing = num_rows
         self._lock = threading.Lock()
@@ -167,6 +169,8 @@ class Batcher(Generic[Row, Out]):
             if self._is_closing:
                 ticket.fail(RequestError("the server is ending.", code="not_ready"))
                 return ticket
+            for lane, count in Counter(lane for lane, _ in rows).items():
+                ticket.alone_s += self.fit(lane).seconds(count)
             for at, (lane, row) in enumerate(rows):
                 queue = self._queues.setdefault((lane, owner.is_ingest), deque())
                 queue.append(_Waiting(ticket, at, row))

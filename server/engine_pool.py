@@ -199,7 +199,7 @@ class EnginePool:
 async def _results(ticket: Ticket[RowArrays]) -> list[RowArrays]:
     rows = await asyncio.wrap_future(ticket.future)
     if (stopwatch := timings.current.get()) is not None:
-        stopwatch.waited(ticket.queued_s)
+        stopwatch.waited(ticket.queued_s, worked_s=ticket.alone_s)
     return rows
 
 

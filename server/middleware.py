@@ -1,6 +1,7 @@
 """What happens around every request: its id, its key, its place, and what is noted of it afterwards."""
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runtime.errors import VernierError
@@ -29,8 +29,8 @@ _log = logging.getLogger("server.requests")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
 _UNCOUNTED = ("/health/", "/metrics", "/info", "/openapi.json", "/web/")
-_NOT_OURS = ("queue", "read", "fetch")
-"""Stages in which a request waits for others."""
+_AROUND_S = 0.001  # what a request costs beside the calls that are measured
+_TAKEN_IN, _TAKEN_IN_S = 1_000_000, 5.0  # bytes of a refused body, and seconds
 _COSTLY = ("/search", "/search/batch", "/ground", "/proofread", "/embed", "/v1/embeddings")
 _DIGITS_WITHOUT_PICTURE = 4  # of the body's length: no picture fits in so few bytes
 _SECURITY_HEADERS = {
@@ -126,7 +126,7 @@ class RequestMiddleware:
                 place = service.admission.enter(_kind(scope, headers), is_ingest=is_ingest, timeout_s=timeout_s)
         except VernierError as error:
             scope["state"]["error_code"] = error.code
-            await _refuse(error, scope["path"])(scope, receive, send)
+            await _refuse(error, scope, receive, send)
             return
         if place is None:
             await self._app(scope, receive, send)
@@ -209,11 +209,22 @@ def _own_s(state: dict[str, Any]) -> float | None:
     if state["error_code"] is not None or not state["answered"]:
         return None
     timings: Timings = state["timings"]
-    return sum(seconds for stage, seconds in timings.stages_s.items() if stage not in _NOT_OURS)
+    return timings.worked_s + _AROUND_S
 
 
-def _refuse(error: VernierError, path: str) -> Response:
-    # The body was not read: the connection cannot be used again.
-    response = problem_response(error, path=path)
-    response.headers["Connection"] = "close"
-    return response
+async def _refuse(error: VernierError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer without waiting for the body. A short one is taken in afterwards, so that the connection can be kept."""
+    response = problem_response(error, path=scope["path"])
+    headers = Headers(scope=scope)
+    declared = headers.get("content-length", "" if "transfer-encoding" in headers else "0")
+    if not declared.isdigit() or int(declared) > _TAKEN_IN:
+        response.headers["Connection"] = "close"
+        await response(scope, receive, send)
+        return
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_TAKEN_IN_S):
+            while int(declared) and (message := await receive())["type"] == "http.request" and message.get("more_body"):
+                pass
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

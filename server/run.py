@@ -4,6 +4,7 @@ import contextlib
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -15,6 +16,9 @@ from server import logs
 from server.app import create_app
 from server.service import Service
 from server.settings import Settings, unknown_variables
+
+_SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may keep the interpreter while the event loop wants it; Python's own 5 ms is a long time."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +37,7 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
     logs.configure(settings.log_level)
     for name in unknown_variables():
         _log.warning("unknown setting", extra={"fields": {"event": "unknown_setting", "name": name}})
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     service = Service(settings, encoder=encoder)
     with _listening(settings) as listener:
         service.start()

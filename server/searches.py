@@ -60,7 +60,7 @@ class Searches:
         ticket = self._batcher.submit([(Lane("search", (query.target, steps), shared), query)])
         found = await asyncio.wrap_future(ticket.future)
         if (stopwatch := timings.current.get()) is not None:
-            stopwatch.waited(ticket.queued_s)
+            stopwatch.waited(ticket.queued_s, worked_s=ticket.alone_s)
         return found[0]
 
     def waiting(self) -> int:

@@ -26,12 +26,16 @@ class Timings:
 
     Every moment counts to one stage: the one begun last among those at work, `queue` for what a stage spent waiting for
     an engine or a search to be free, or `other` when no stage is at work.
+
+    Attributes:
+        worked_s: seconds that its calls take when nobody else is there.
     """
 
     def __init__(self) -> None:
         self._started = self._since = time.perf_counter()
         self._at_work: list[str] = []
         self._stages_s: dict[str, float] = {}
+        self.worked_s = 0.0
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
@@ -44,9 +48,10 @@ class Timings:
             self._count()
             self._at_work.remove(name)
 
-    def waited(self, seconds: float) -> None:
-        """Say that so much of the stage at work was spent waiting in a queue."""
+    def waited(self, seconds: float, *, worked_s: float) -> None:
+        """Say how much of the stage at work was spent waiting in a queue, and how much working."""
         self._count()
+        self.worked_s += worked_s
         name = self._at_work[-1] if self._at_work else "other"
         moved = max(0.0, min(seconds, self._stages_s.get(name, 0.0)))
         self._stages_s[name] = self._stages_s.get(name, 0.0) - moved

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import Context, copy_context
-from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from server import work
+from server import timings, work
 from server.errors import RequestError
 from server.work import CLOSING_S, INGEST_LATENESS_S, Work
 
@@ -44,14 +43,28 @@ class Workers:
         """Run a call on a thread and wait for its result."""
         owner = work.current()
         future: Future[T] = Future()
-        urgency = time.monotonic() + (INGEST_LATENESS_S if owner.is_ingest else 0.0)
-        entry: _Entry = (urgency, next(self._counter), owner, future, copy_context(), partial(call, *args, **kwargs))
+        since = time.monotonic()
+        began_at = ended_at = since
+        urgency = since + (INGEST_LATENESS_S if owner.is_ingest else 0.0)
+
+        def begin() -> T:
+            nonlocal began_at, ended_at
+            began_at = time.monotonic()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                ended_at = time.monotonic()
+
+        entry: _Entry = (urgency, next(self._counter), owner, future, copy_context(), begin)
         with self._changed:
             if self._is_closing:
                 raise RequestError("the server is ending.", code="not_ready")
             heapq.heappush(self._heap, entry)
             self._changed.notify()
-        return await asyncio.wrap_future(future)
+        result = await asyncio.wrap_future(future)
+        if (stopwatch := timings.current.get()) is not None:
+            stopwatch.waited(began_at - since, worked_s=ended_at - began_at)
+        return result
 
     def depth(self) -> int:
         """Return how many calls wait."""

@@ -64,8 +64,8 @@ def test_without_a_setting_the_limit_follows_what_is_usual(clock: Clock) -> None
     fast, slow = Admission(max_waiting=1000, clock=clock), Admission(max_waiting=1000, clock=clock)
     serve_steadily(fast, clock, seconds_each=0.001)
     serve_steadily(slow, clock, seconds_each=0.1)
-    assert fast.longest_wait_s == 0.1
-    assert slow.longest_wait_s == pytest.approx(1.2, rel=0.1)
+    assert fast.longest_wait_s == 0.25
+    assert slow.longest_wait_s == pytest.approx(0.8, rel=0.1)
 
 
 def test_kinds_have_costs_of_their_own(clock: Clock) -> None:

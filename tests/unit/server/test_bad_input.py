@@ -75,7 +75,7 @@ def is_problem(answer: httpx.Response, status: int, code: str) -> None:
     assert (answer.status_code, problem["code"]) == (status, code), answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert problem["status"] == status
-    assert set(problem) <= {"type", "title", "status", "detail", "code", "errors"}
+    assert set(problem) <= {"type", "title", "status", "detail", "code", "errors", "error"}
     assert "Traceback" not in answer.text
 
 

@@ -1,0 +1,365 @@
+"""Measures a real server process against bare calls of the same tokeniser, engines and search, and under overload.
+
+    python -m benchmarks.server [--bundle DIR] [--items N] [--seconds S] [--json OUT] [PART…]
+
+Parts: `search` (text search against a bare loop), `embed` (picture embedding against decode and engine alone),
+`overload` (an open loop at three times the capacity), `broken` (1 % truncated pictures among good ones). Server and
+bare loop are measured in turns, so that ratios hold on a busy machine; CPU seconds are those of the server's process.
+The load comes from this process, which takes a share of the cores for itself. Caches are off.
+"""
+
+import argparse
+import io
+import itertools
+import json
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import httpx
+import numpy as np
+from PIL import Image
+
+from benchmarks.index import clustered, provenance
+from benchmarks.load import Load, closed_loop, open_loop, request_bytes
+from index import NewItem, open_gallery
+from runtime.encoder import Encoder
+from runtime.preprocess.image import decode_image
+from scenes import generate
+
+Report = dict[str, Any]
+_TOP_K = 10
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server process."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return "127.0.0.1", self.port
+
+    @property
+    def url(self) -> str:
+        """Where it listens, for an HTTP client."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def cpu_s(self) -> float:
+        """CPU seconds that the process has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    def batches(self, graph: str) -> tuple[float, float]:
+        """How many batches of a graph ran, and how many rows they had."""
+        told = httpx.get(f"{self.url}/metrics").text
+        found = [
+            re.search(rf'^vernier_batch_rows_{kind}{{graph="{graph}"}} (\S+)$', told, re.MULTILINE)
+            for kind in ("count", "sum")
+        ]
+        return tuple(float(match.group(1)) if match else 0.0 for match in found)  # type: ignore[return-value]
+
+
+def main() -> int:
+    """Run the parts, print the report, and write it as JSON when asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = {"search": search, "embed": embed, "overload": overload, "broken": broken}
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
+    parser.add_argument("--bundle", type=Path, default=Path("bundles/demo"))
+    parser.add_argument("--items", type=int, default=10_000, help="in the gallery")
+    parser.add_argument("--picture-size", default="640x480", help="of the JPEG files that are sent")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--max-wait-ms", default="", help="VERNIER_MAX_WAIT_MS of the server; its default when empty")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    report: Report = {"provenance": _provenance(), "options": _shown(options)}
+    with tempfile.TemporaryDirectory() as folder:
+        encoder = Encoder.load(options.bundle)
+        vectors = _fill(Path(folder) / "galleries" / "default", encoder, options.items)
+        with running(Path(folder) / "galleries", options.bundle, VERNIER_MAX_WAIT_MS=options.max_wait_ms) as server:
+            for name in options.parts or parts:
+                report[name] = parts[name](server, encoder, vectors, options)
+    text = json.dumps(report, indent=2, default=lambda value: round(float(value), 6))
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n")
+    return 0
+
+
+def search(server: Server, encoder: Encoder, vectors: np.ndarray, options: argparse.Namespace) -> Report:
+    """Text search: throughput and CPU seconds against a bare loop at the same batch sizes; latency of one alone."""
+    texts = [generate(3, at).caption for at in range(256)]
+    bodies = [json.dumps({"text": text, "top_k": _TOP_K, "include": []}).encode() for text in texts]
+    requests = _turns([_json_request("/search", body, server) for body in bodies])
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    faiss.omp_set_num_threads(1)
+
+    def bare(batch: Sequence[str]) -> None:
+        index.search(encoder.embed_subwords(encoder.text_transform.encode(batch)).embedding, _TOP_K)
+
+    closed_loop(server.address, requests, clients=options.clients, seconds=1)
+    rounds = []
+    for _ in range(options.rounds):
+        rows = _Rows(server, "text_encoder")
+        served = _Measured(server, lambda: _busy(server, requests, options))
+        size = max(1, round(rows.per_batch()))
+        loop = _bare_loop(bare, texts, size, options.seconds)
+        rounds.append(
+            {
+                "batch_size": size,
+                "server_per_s": served.load.per_s(),
+                "bare_per_s": loop["per_s"],
+                "server_cpu_ms": served.cpu_ms,
+                "bare_cpu_ms": loop["cpu_ms"],
+                "throughput_ratio": served.load.per_s() / loop["per_s"],
+                "cpu_ratio": served.cpu_ms / loop["cpu_ms"],
+                "statuses": served.load.statuses(),
+            }
+        )
+    half = options.seconds / 2
+    alone = [closed_loop(server.address, requests, clients=1, seconds=half) for _ in range(options.rounds)]
+    bare_alone = _bare_loop(bare, texts, 1, half)
+    latency_ms = statistics.median(load.quantile_ms(0.5) for load in alone)
+    return {
+        "rounds": rounds,
+        "throughput_ratio": statistics.median(entry["throughput_ratio"] for entry in rounds),
+        "cpu_ratio": statistics.median(entry["cpu_ratio"] for entry in rounds),
+        "unloaded_median_ms": latency_ms,
+        "bare_median_ms": bare_alone["median_ms"],
+        "added_median_ms": latency_ms - bare_alone["median_ms"],
+    }
+
+
+def embed(server: Server, encoder: Encoder, _: np.ndarray, options: argparse.Namespace) -> Report:
+    """Picture embedding: CPU seconds per request against decode and engine alone at the same batch size."""
+    files = pictures(16, options.picture_size)
+    requests = _turns([_picture_request("/embed", file, server) for file in files])
+    side_px = encoder.manifest.image.size_px
+
+    def bare(batch: Sequence[bytes]) -> None:
+        encoder.embed_pixels([encoder.image_input(decode_image(file, target_px=side_px)) for file in batch])
+
+    closed_loop(server.address, requests, clients=4, seconds=1)
+    rounds = []
+    for _ in range(options.rounds):
+        rows = _Rows(server, "image_encoder")
+        served = _Measured(server, lambda: _busy(server, requests, options))
+        size = max(1, round(rows.per_batch()))
+        loop = _bare_loop(bare, files, size, options.seconds)
+        rounds.append(
+            {
+                "batch_size": size,
+                "server_per_s": served.load.per_s(),
+                "bare_per_s": loop["per_s"],
+                "server_cpu_ms": served.cpu_ms,
+                "bare_cpu_ms": loop["cpu_ms"],
+                "cpu_ratio": served.cpu_ms / loop["cpu_ms"],
+                "statuses": served.load.statuses(),
+            }
+        )
+    return {"rounds": rounds, "cpu_ratio": statistics.median(entry["cpu_ratio"] for entry in rounds)}
+
+
+def overload(server: Server, _: Encoder, __: np.ndarray, options: argparse.Namespace) -> Report:
+    """Picture search in an open loop: at 70 % of the capacity, and at three times as much as there is."""
+    requests = _turns([_picture_request("/search", file, server) for file in pictures(64, options.picture_size)])
+    closed_loop(server.address, requests, clients=4, seconds=1)
+    peak_per_s = max(_busy(server, requests, options).per_s() for _ in range(options.rounds))
+    usual = open_loop(server.address, requests, per_s=0.7 * peak_per_s, seconds=2 * options.seconds)
+    flood = open_loop(server.address, requests, per_s=3 * peak_per_s, seconds=2 * options.seconds)
+    return {
+        "peak_per_s": peak_per_s,
+        "usual": _load_report(usual),
+        "flood": _load_report(flood),
+        "goodput_ratio": flood.per_s() / peak_per_s,
+        "p99_ratio": flood.quantile_ms(0.99) / usual.quantile_ms(0.99),
+        "refused_p50_ms": flood.quantile_ms(0.5, 429),
+        "refused_p99_ms": flood.quantile_ms(0.99, 429),
+    }
+
+
+def broken(server: Server, _: Encoder, __: np.ndarray, options: argparse.Namespace) -> Report:
+    """One picture in a hundred is cut short: what that does to the others."""
+    files = pictures(99, options.picture_size)
+    good = [_picture_request("/search", file, server) for file in files]
+    mixed = [*good, _picture_request("/search", files[0][: len(files[0]) // 2], server)]
+    closed_loop(server.address, _turns(good), clients=4, seconds=1)
+    per_s = 0.5 * closed_loop(server.address, _turns(good), clients=4, seconds=options.seconds).per_s()
+    rounds = []
+    for _ in range(options.rounds):
+        clean = open_loop(server.address, _turns(good), per_s=per_s, seconds=options.seconds)
+        dirty = open_loop(server.address, _turns(mixed), per_s=per_s, seconds=options.seconds)
+        rounds.append(
+            {
+                "clean": _load_report(clean),
+                "dirty": _load_report(dirty),
+                "p99_ratio": dirty.quantile_ms(0.99) / clean.quantile_ms(0.99),
+            }
+        )
+    return {"rounds": rounds, "p99_ratio": statistics.median(entry["p99_ratio"] for entry in rounds)}
+
+
+@contextmanager
+def running(galleries: Path, bundle: Path, **variables: str) -> Iterator[Server]:
+    """Start a server with its defaults, caches off, and end it afterwards."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = int(found.getsockname()[1])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VERNIER_")} | {
+        "VERNIER_BUNDLE": str(bundle),
+        "VERNIER_GALLERIES_DIR": str(galleries),
+        "VERNIER_PORT": str(port),
+        "VERNIER_CACHE_BYTES": "0",
+        "VERNIER_LOG_LEVEL": "warning",
+        **variables,
+    }
+    program = "from server.run import serve; from server.settings import load_settings; serve(load_settings())"
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    server = Server(process, port)
+    try:
+        _wait_until_ready(server)
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def pictures(count: int, size: str) -> list[bytes]:
+    """Return JPEG files of drawn scenes with a little noise, so that they are as hard to decode as photos."""
+    width, height = map(int, size.split("x"))
+    rng = np.random.default_rng(2)
+    files = []
+    for at in range(count):
+        image = generate(4, at, size_px=192).image.resize((width, height), Image.Resampling.BICUBIC)
+        noisy = np.asarray(image, np.int16) + rng.integers(-12, 13, (height, width, 1), np.int16)
+        stream = io.BytesIO()
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(stream, "JPEG", quality=88)
+        files.append(stream.getvalue())
+    return files
+
+
+def _busy(server: Server, requests: Callable[[], bytes], options: argparse.Namespace) -> Load:
+    return closed_loop(server.address, requests, clients=options.clients, seconds=options.seconds)
+
+
+class _Measured:
+    """A load with the CPU milliseconds that the server took for each of its answers."""
+
+    def __init__(self, server: Server, load: Callable[[], Load]) -> None:
+        before = server.cpu_s()
+        self.load = load()
+        self.cpu_ms = 1000 * (server.cpu_s() - before) / max(1, len(self.load.answers))
+
+
+class _Rows:
+    """How many rows the batches of a graph had, from here on."""
+
+    def __init__(self, server: Server, graph: str) -> None:
+        self._server, self._graph = server, graph
+        self._before = server.batches(graph)
+
+    def per_batch(self) -> float:
+        count, rows = (
+            now - before for now, before in zip(self._server.batches(self._graph), self._before, strict=True)
+        )
+        return rows / max(1.0, count)
+
+
+def _bare_loop(
+    call: Callable[[Sequence[Any]], None], inputs: Sequence[Any], size: int, seconds: float
+) -> dict[str, float]:
+    turn = itertools.cycle(range(0, max(1, len(inputs) - size), size))
+    call(inputs[:size])
+    took, cpu, started = [], time.process_time(), time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        at, before = next(turn), time.perf_counter()
+        call(inputs[at : at + size])
+        took.append(time.perf_counter() - before)
+    count = len(took) * size
+    return {
+        "per_s": count / sum(took),
+        "cpu_ms": 1000 * (time.process_time() - cpu) / count,
+        "median_ms": 1000 * statistics.median(took),
+    }
+
+
+def _load_report(load: Load) -> Report:
+    return {
+        "answered_per_s": load.per_s(),
+        "p50_ms": load.quantile_ms(0.5),
+        "p99_ms": load.quantile_ms(0.99),
+        "statuses": load.statuses(),
+    }
+
+
+def _fill(place: Path, encoder: Encoder, count: int) -> np.ndarray:
+    vectors, _ = clustered(count, encoder.dim)
+    with open_gallery(place, space=encoder.space, dim=encoder.dim, create=True) as gallery:
+        for start in range(0, count, 1000):
+            chunk = vectors[start : start + 1000]
+            items = [
+                NewItem(id=f"{start + at:08d}", image_embedding=vector, content_digest=str(start + at))
+                for at, vector in enumerate(chunk)
+            ]
+            gallery.upsert(items)
+    return vectors
+
+
+def _wait_until_ready(server: Server) -> None:
+    for _ in range(600):
+        if server.process.poll() is not None:
+            raise SystemExit("the server did not start")
+        try:
+            if httpx.get(f"{server.url}/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise SystemExit("the server is not ready after a minute")
+
+
+def _json_request(path: str, body: bytes, server: Server) -> bytes:
+    return request_bytes(path, body, "application/json", host=f"127.0.0.1:{server.port}")
+
+
+def _picture_request(path: str, body: bytes, server: Server) -> bytes:
+    return request_bytes(path, body, "image/jpeg", host=f"127.0.0.1:{server.port}")
+
+
+def _turns(requests: Sequence[bytes]) -> Callable[[], bytes]:
+    turn = itertools.cycle(requests)
+    return lambda: next(turn)
+
+
+def _provenance() -> Report:
+    return {**provenance(), "command": "python -m " + " ".join(["benchmarks.server", *sys.argv[1:]])}
+
+
+def _shown(options: argparse.Namespace) -> Report:
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(options).items()
+        if name != "json"
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
