@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from training.model.features import ImageFeatures, PairFeatures, TextFeatures
 from training.model.fusion_encoder import FusionConfig, FusionEncoder
-from training.model.heads import MaskedWordHead, MatchHead, PooledProjection
+from training.model.heads import MaskedWordHead, MatchHead, MeanHeadConfig, PooledProjection
 from training.model.image_encoder import ImageEncoder
 from training.model.text_encoder import TextEncoder
 
@@ -42,6 +42,8 @@ class ModelConfig:
     fusion: FusionConfig | None  # None: two encoders only
     dim: int = 128  # of the joint space
     pools: int = 8  # slices of the joint space that are pooled separately
+    image_head: MeanHeadConfig | None = None  # None: pooled by learned attention
+    text_head: MeanHeadConfig | None = None  # likewise
     initial_temperature: float = 0.07
     temperature_range: tuple[float, float] = (0.01, 0.5)
 
@@ -67,8 +69,8 @@ class PairModel(nn.Module):
         self.image_encoder: ImageEncoder = config.image.build()
         self.text_encoder: TextEncoder = config.text.build(vocab_size)
         image_width, text_width = self.image_encoder.width, self.text_encoder.width
-        self.image_projection = PooledProjection(image_width, config.dim, pools=config.pools)
-        self.text_projection = PooledProjection(text_width, config.dim, pools=config.pools)
+        self.image_projection = _projection(config.image_head, config, image_width)
+        self.text_projection = _projection(config.text_head, config, text_width)
         self.temperature_logit = nn.Parameter(torch.tensor(_temperature_logit(config)))
         self.fusion_encoder: FusionEncoder | None = None
         if config.fusion is not None:
@@ -135,6 +137,12 @@ class PairModel(nn.Module):
         """Vocabulary logits at the given fused positions."""
         logits: Tensor = self.masked_word_head(fused_tokens, self.text_encoder.word_vectors)
         return logits
+
+
+def _projection(head: MeanHeadConfig | None, config: ModelConfig, width: int) -> nn.Module:
+    if head is not None:
+        return head.build(width, config.dim)
+    return PooledProjection(width, config.dim, pools=config.pools)
 
 
 def _temperature_logit(config: ModelConfig) -> float:

@@ -71,7 +71,6 @@ class PretrainedTextEncoder(nn.Module):
         self.width = config.width
         self._tower = (_frozen_tower(config),)  # in a tuple, so that it is no part of the state
         self._memory = _TokenMemory(config.width)
-        self.norm_tower = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS)
         self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS) if config.depth else nn.Identity()
         initialise(self)
@@ -86,7 +85,7 @@ class PretrainedTextEncoder(nn.Module):
         self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
     ) -> Float[Tensor, "texts subwords width"]:
         """The word tokens; those at padding positions mean nothing."""
-        tokens: Tensor = self.norm_tower(self._recall(ids, mask) if self.training else self._read(ids, mask))
+        tokens = self._recall(ids, mask) if self.training else self._read(ids, mask)
         bias = key_bias(mask)
         for block in self.blocks:
             tokens = block(tokens, bias)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.data.batch import PairBatch
 from training.model.features import PairFeatures
@@ -24,6 +24,7 @@ class SeveralCaptionsConfig:
     """Contrast of pictures with all captions of the batch."""
 
     label_smoothing: float = 0.0  # share of the target spread evenly over all answers
+    members: int = 1  # slices of the embeddings that are each contrasted on their own (`MeanHeadConfig.members`)
 
     def build(self, model: PairModel) -> "SeveralCaptions":
         """The objective; it needs nothing of the model."""
@@ -73,9 +74,20 @@ class SeveralCaptions:
             text, owner = torch.cat([text, others]), torch.cat([owner, batch.others.rows])
         with torch.autocast(image.device.type, enabled=False):
             image, text = image.float(), text.float()
-            loss = several_captions_loss(
-                image, text, owner, features.temperature.float(), label_smoothing=self.config.label_smoothing
-            )
+            # Slices of a unit vector that are equally long: each is made unit length again.
+            losses = [
+                several_captions_loss(
+                    nn.functional.normalize(of_image, dim=-1),
+                    nn.functional.normalize(of_text, dim=-1),
+                    owner,
+                    features.temperature.float(),
+                    label_smoothing=self.config.label_smoothing,
+                )
+                for of_image, of_text in zip(
+                    image.chunk(self.config.members, dim=-1), text.chunk(self.config.members, dim=-1), strict=True
+                )
+            ]
+            loss = torch.stack(losses).mean()
         with torch.no_grad():
             right = (text @ image.T).argmax(dim=1) == owner
         return ObjectiveOutput(

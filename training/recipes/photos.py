@@ -15,14 +15,17 @@ from training.data.photo_folder import PhotoFolder, find_parts, find_tower
 from training.data.photo_pairs import PhotoPairsConfig, divided
 from training.model.backbone import BackboneConfig, describe_backbone
 from training.model.grid_encoder import GridEncoderConfig
+from training.model.heads import MeanHeadConfig
 from training.model.pair_model import ModelConfig, TextConfig
 from training.model.pretrained_text import describe_tower
 from training.model.text_encoder import TextEncoderConfig
 from training.objectives.compose import WeightedObjective
 from training.objectives.several_captions import SeveralCaptionsConfig
 
-BATCH_SIZE = 256
-EPOCHS = 8
+BATCH_SIZE = 512
+EPOCHS = 15
+MEMBERS = 3
+_DIM = 256  # of each member
 
 
 def lit(data: Path | None = None) -> TrainConfig:
@@ -70,10 +73,15 @@ def _config(recipe: str, data: Path, folder: PhotoFolder, *, text: TextConfig, t
             image=GridEncoderConfig(backbone=backbone),
             text=text,
             fusion=None,
-            dim=256,
+            dim=MEMBERS * _DIM,
+            image_head=MeanHeadConfig(hidden=1024, members=MEMBERS, dropped_channels=0.2, drops_positions=True),
+            text_head=MeanHeadConfig(members=MEMBERS),
+            initial_temperature=0.05,
         ),
         data=pairs,
-        objectives=(WeightedObjective(name="itc", objective=SeveralCaptionsConfig(label_smoothing=0.05)),),
+        objectives=(
+            WeightedObjective(name="itc", objective=SeveralCaptionsConfig(label_smoothing=0.05, members=MEMBERS)),
+        ),
         optimizer=OptimizerConfig(
             learning_rate=1e-3, final_learning_rate=1e-6, warmup_steps=max(1, num_steps // 20), weight_decay=0.05
         ),
