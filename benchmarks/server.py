@@ -113,19 +113,25 @@ def search(server: Server, encoder: Encoder, vectors: np.ndarray, options: argpa
     index.add(vectors)
     faiss.omp_set_num_threads(1)
 
+    text_size = 1
+
     def bare(batch: Sequence[str]) -> None:
-        index.search(encoder.embed_subwords(encoder.text_transform.encode(batch)).embedding, _TOP_K)
+        """Embed in batches as large as the server's of texts; search in one as large as its searches."""
+        parts = [batch[at : at + text_size] for at in range(0, len(batch), text_size)]
+        embedded = [encoder.embed_subwords(encoder.text_transform.encode(part)).embedding for part in parts]
+        index.search(np.concatenate(embedded), _TOP_K)
 
     closed_loop(server.address, requests, clients=options.clients, seconds=1)
-    rounds = []
+    rounds: list[Report] = []
     for _ in range(options.rounds):
-        rows = _Rows(server, "text_encoder")
+        rows, searches = _Rows(server, "text_encoder"), _Rows(server, "search")
         served = _Measured(server, lambda: _busy(server, requests, options))
-        size = max(1, round(rows.per_batch()))
-        loop = _bare_loop(bare, texts, size, options.seconds)
+        text_size, search_size = max(1, round(rows.per_batch())), max(1, round(searches.per_batch()))
+        loop = _bare_loop(bare, texts, search_size, options.seconds)
         rounds.append(
             {
-                "batch_size": size,
+                "texts_per_batch": text_size,
+                "searches_per_batch": search_size,
                 "server_per_s": served.load.per_s(),
                 "bare_per_s": loop["per_s"],
                 "server_cpu_ms": served.cpu_ms,
@@ -137,6 +143,7 @@ def search(server: Server, encoder: Encoder, vectors: np.ndarray, options: argpa
         )
     half = options.seconds / 2
     alone = [closed_loop(server.address, requests, clients=1, seconds=half) for _ in range(options.rounds)]
+    text_size = 1
     bare_alone = _bare_loop(bare, texts, 1, half)
     latency_ms = statistics.median(load.quantile_ms(0.5) for load in alone)
     return {
@@ -149,7 +156,7 @@ def search(server: Server, encoder: Encoder, vectors: np.ndarray, options: argpa
     }
 
 
-def embed(server: Server, encoder: Encoder, _: np.ndarray, options: argparse.Namespace) -> Report:
+def embed(server: Server, encoder: Encoder, _vectors: np.ndarray, options: argparse.Namespace) -> Report:
     """Picture embedding: CPU seconds per request against decode and engine alone at the same batch size."""
     files = pictures(16, options.picture_size)
     requests = _turns([_picture_request("/embed", file, server) for file in files])
@@ -159,7 +166,7 @@ def embed(server: Server, encoder: Encoder, _: np.ndarray, options: argparse.Nam
         encoder.embed_pixels([encoder.image_input(decode_image(file, target_px=side_px)) for file in batch])
 
     closed_loop(server.address, requests, clients=4, seconds=1)
-    rounds = []
+    rounds: list[Report] = []
     for _ in range(options.rounds):
         rows = _Rows(server, "image_encoder")
         served = _Measured(server, lambda: _busy(server, requests, options))
@@ -179,7 +186,7 @@ def embed(server: Server, encoder: Encoder, _: np.ndarray, options: argparse.Nam
     return {"rounds": rounds, "cpu_ratio": statistics.median(entry["cpu_ratio"] for entry in rounds)}
 
 
-def overload(server: Server, _: Encoder, __: np.ndarray, options: argparse.Namespace) -> Report:
+def overload(server: Server, _encoder: Encoder, _vectors: np.ndarray, options: argparse.Namespace) -> Report:
     """Picture search in an open loop: at 70 % of the capacity, and at three times as much as there is."""
     requests = _turns([_picture_request("/search", file, server) for file in pictures(64, options.picture_size)])
     closed_loop(server.address, requests, clients=4, seconds=1)
@@ -197,14 +204,14 @@ def overload(server: Server, _: Encoder, __: np.ndarray, options: argparse.Names
     }
 
 
-def broken(server: Server, _: Encoder, __: np.ndarray, options: argparse.Namespace) -> Report:
+def broken(server: Server, _encoder: Encoder, _vectors: np.ndarray, options: argparse.Namespace) -> Report:
     """One picture in a hundred is cut short: what that does to the others."""
     files = pictures(99, options.picture_size)
     good = [_picture_request("/search", file, server) for file in files]
     mixed = [*good, _picture_request("/search", files[0][: len(files[0]) // 2], server)]
     closed_loop(server.address, _turns(good), clients=4, seconds=1)
     per_s = 0.5 * closed_loop(server.address, _turns(good), clients=4, seconds=options.seconds).per_s()
-    rounds = []
+    rounds: list[Report] = []
     for _ in range(options.rounds):
         clean = open_loop(server.address, _turns(good), per_s=per_s, seconds=options.seconds)
         dirty = open_loop(server.address, _turns(mixed), per_s=per_s, seconds=options.seconds)

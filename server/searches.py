@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from index import Filter, Gallery, GalleryInfo, Match, Target
+from index import Filter, Gallery, GalleryInfo, Item, Match, Target
 from runtime.encoder import Floats
 from server import timings
 from server.batching import Batcher, Lane, Watcher
@@ -21,6 +21,7 @@ class Query:
 
     Attributes:
         vector: [dim], unit length.
+        wants_items: whether the found items themselves are read as well.
         filter_key: the filter as it was sent; only equal ones are answered together (1 and true are not).
     """
 
@@ -31,14 +32,20 @@ class Query:
     filter: Filter | None = None
     filter_key: bytes = b""
     exclude: frozenset[str] = frozenset()
+    wants_items: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search found, and the gallery as it was searched."""
+    """What a search found, and the gallery as it was searched.
+
+    Attributes:
+        items: by id; empty unless they were wanted, and without those that were deleted meanwhile.
+    """
 
     matches: list[Match]
     info: GalleryInfo
+    items: dict[str, Item]
 
 
 class Searches:
@@ -83,4 +90,7 @@ def _run(_: Lane, queries: Sequence[Query]) -> list[Found | Exception]:
         filter=first.filter,
         exclude=first.exclude,
     )
-    return [Found(found[: query.top_k], info) for found, query in zip(matches, queries, strict=True)]
+    found = [some[: query.top_k] for some, query in zip(matches, queries, strict=True)]
+    wanted = {match.id for some, query in zip(found, queries, strict=True) if query.wants_items for match in some}
+    items = first.gallery.get_many(list(wanted)) if wanted else {}
+    return [Found(some, info, items) for some in found]
