@@ -140,8 +140,8 @@ class Batcher(Generic[Row, Out]):
             watcher: is told what happens.
         """
         self.name = name
-        self.has_failed = False
         self.last_success = time.monotonic()
+        self._failed: set[str] = set()
         self._run_rows = run
         self._max_rows = max_rows
         self._max_batch_s = max_batch_s
@@ -157,6 +157,11 @@ class Batcher(Generic[Row, Out]):
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last batch of some graph failed, or a loop died and none has run since."""
+        return bool(self._failed)
 
     def submit(self, rows: Sequence[tuple[Lane, Row]]) -> Ticket[Out]:
         """Queue rows for the work of the current context."""
@@ -210,10 +215,10 @@ class Batcher(Generic[Row, Out]):
                 self._loop()
             except BaseException as error:  # even SystemExit: a server without its loop is no server
                 _log.exception("batch loop died", extra={"fields": {"event": "loop_died", "loop": self.name}})
-                self.has_failed = True
                 self._watcher.restarted(self.name)
                 with self._changed:
                     batch = self._running.pop(threading.get_ident(), None)
+                self._failed.add(batch.lane.graph if batch else self.name)
                 failed = EngineError(f"the {self.name} loop died of {type(error).__name__}.")
                 for waiting in batch.waiting if batch else ():
                     waiting.ticket.fail(failed)
@@ -285,7 +290,8 @@ class Batcher(Generic[Row, Out]):
             _check_count(results, waiting)
         except Exception as error:
             if len(waiting) == 1:
-                self.has_failed = self.has_failed or isinstance(error, EngineError)
+                if isinstance(error, EngineError):
+                    self._failed.add(lane.graph)
                 waiting[0].ticket.fail(error)
                 return
             middle = len(waiting) // 2
@@ -295,7 +301,8 @@ class Batcher(Generic[Row, Out]):
         ended = time.monotonic()
         self.fit(lane).learn(len(waiting), ended - started)
         self._watcher.batch_done(lane.graph, rows=len(waiting), seconds=ended - started)
-        self.has_failed, self.last_success = False, ended
+        self.last_success = ended
+        self._failed -= {lane.graph, self.name}
         for entry, result in zip(waiting, results, strict=True):
             if isinstance(result, Exception):
                 entry.ticket.fail(result)

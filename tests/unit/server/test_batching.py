@@ -179,6 +179,15 @@ def test_a_loop_that_dies_begins_anew_and_says_so(batcher: Batcher, machine: Mac
     assert 'vernier_loop_restarts_total{loop="test"} 1.0' in metrics.exposition().decode()
 
 
+def test_what_runs_well_does_not_hide_what_fails(batcher: Batcher, machine: Machine) -> None:
+    with pytest.raises(EngineError):
+        submit(batcher, "death").future.result(10)
+    submit(batcher, 3, lane=Lane("images")).future.result(10)
+    assert batcher.has_failed
+    submit(batcher, 3).future.result(10)
+    assert not batcher.has_failed
+
+
 def test_closing_runs_what_is_queued_and_takes_nothing_more(machine: Machine, metrics: Metrics) -> None:
     batcher = Batcher("test", machine, num_loops=2, max_rows=lambda _: 4, max_batch_s=1, watcher=metrics)
     tickets = [submit(batcher, number) for number in range(20)]
