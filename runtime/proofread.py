@@ -53,7 +53,7 @@ class Proof:
 
     Attributes:
         words: every word of the text, in order.
-        corrected_text: the text with its errors replaced one at a time, worst first; punctuation and casing kept.
+        corrected_text: the text with its errors replaced one at a time, the surest correction first; punctuation and casing kept.
         match: calibrated probability that the text is true of the picture.
         method: `masked_words` or `leave_one_out`.
     """
@@ -91,7 +91,8 @@ def proofread(
         wrong = [w for w in current if w.is_error and w.suggestions and w.start not in tried]
         if not wrong:
             break
-        worst = max(wrong, key=lambda w: w.error_probability)
+        # Two words may be wrong only together ("black mug" for a pink one): the surer correction goes first.
+        worst = max(wrong, key=lambda w: w.error_probability * w.suggestions[0].probability)
         replacement = _cased_like(worst.word, worst.suggestions[0].word)
         corrected = corrected[: worst.start] + replacement + corrected[worst.end :]
         shift = len(replacement) - len(worst.word)
