@@ -11,6 +11,8 @@ _MEMORY = 0.98
 _LONGEST_RETRY_S = 60
 _FIRST_COST_S = 0.002
 _USUAL_REQUESTS = 4
+_ALWAYS_WELCOME = 8  # requests inside, unless the operator set a limit: as many as one page of a browser asks for
+_HICCUP = 4.0
 _SHORTEST_LIMIT_S = 0.25
 _LONGEST_LIMIT_S = 2.0
 
@@ -62,7 +64,8 @@ class Admission:
 
         Args:
             max_waiting: requests inside, whatever they cost.
-            max_wait_s: longest wait that is let in; four usual requests, between 0.25 s and 2 s, when None.
+            max_wait_s: longest wait that is let in; four usual requests, between 0.25 s and 2 s, when None;
+                a few requests are then let in whatever their wait.
             clock: gives seconds.
         """
         self._max_waiting = max_waiting
@@ -74,7 +77,7 @@ class Admission:
         self._busy_since = 0.0
         self._own_s: dict[str, _Mean] = {}
         self._usual_s = _Mean(_FIRST_COST_S)
-        self._busy_s = self._served_s = 0.0
+        self._busy_s = self._served_s = 10 * _FIRST_COST_S  # as if a few had been served, one after another
 
     @property
     def inside(self) -> int:
@@ -110,7 +113,8 @@ class Admission:
         own_s = self._own_s.setdefault(kind, _Mean(self._usual_s.value))
         if not is_ingest and self._inside:
             wait_s = self.predicted_wait_s
-            if wait_s > self.longest_wait_s:
+            is_welcome = self._max_wait_s is None and self._inside < _ALWAYS_WELCOME
+            if wait_s > self.longest_wait_s and not is_welcome:
                 raise self._refusal(f"this request would wait about {wait_s:.2g} s")
             if timeout_s is not None and wait_s + own_s.value > timeout_s:
                 raise self._refusal(f"this request would wait about {wait_s:.2g} s, and its timeout_ms is shorter")
@@ -146,7 +150,8 @@ class Admission:
         if own_s is not None:
             self._own_s[place.kind].add(own_s)
             self._usual_s.add(own_s)
-            self._busy_s = self._busy_s * _MEMORY + busy_s
+            usual_s = own_s * max(1.0, self._pace)
+            self._busy_s = self._busy_s * _MEMORY + min(busy_s, _HICCUP * usual_s)
             self._served_s = self._served_s * _MEMORY + own_s
 
     def retry_after_s(self) -> int:
@@ -156,7 +161,7 @@ class Admission:
     @property
     def _pace(self) -> float:
         """Busy seconds of the server for each second that requests took by themselves."""
-        return self._busy_s / self._served_s if self._served_s > 0 else 1.0
+        return self._busy_s / self._served_s
 
     def _refusal(self, why: str) -> RequestError:
         return RequestError(

@@ -114,3 +114,14 @@ def test_a_caller_who_sends_slowly_does_not_make_the_server_look_slow(clock: Clo
     assert admission.predicted_wait_s < 0.01
     admission.leave(slow, own_s=None)
     assert admission.inside == 0
+
+
+def test_a_hiccup_of_the_machine_turns_nobody_away(clock: Clock) -> None:
+    admission = Admission(max_waiting=1000, clock=clock)
+    for _ in range(5):
+        place = enter(admission)
+        clock.now += 2.0  # the machine was busy elsewhere
+        admission.leave(place, own_s=0.002)
+    places = [enter(admission) for _ in range(8)]
+    assert admission.inside == len(places)
+    assert admission.predicted_wait_s < 10
