@@ -80,16 +80,6 @@ def test_max_pairs_bounds_the_fused_pairs(monkeypatch: pytest.MonkeyPatch):
     assert asked == [6]
 
 
-def test_partners_come_from_the_first_pairs():
-    model = small_model()
-    captions = ("a red circle", "a blue star above a circle", "two green stars", "a circle")
-    batch = small_batch(captions)
-    features = model.encode_pairs(batch.pixels, batch.ids, batch.mask)
-    objective = ItmConfig(max_pairs=1, max_partners=3).build(model)
-    drawn = {int(at) for _ in range(40) for _, columns in objective._draw(batch, features, 1) for at in columns}
-    assert drawn == {1, 2}
-
-
 def test_gradients_reach_both_encoders():
     model, batch = small_model(), small_batch()
     features = model.encode_pairs(batch.pixels, batch.ids, batch.mask)

@@ -11,8 +11,6 @@ from scenes import Scene
 _OPENINGS = ("", "", "", "", "find ", "show me ", "a photo of ")
 """What may stand before a query; words that no caption has teach the model to pass over unknown ones."""
 
-_ARTICLES = ("", "", "a", "the")
-
 _SHARE_OF_TWO = 0.3
 _SHARE_WITHOUT_KIND = 0.1
 
@@ -31,12 +29,8 @@ def short_query(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def _short(phrase: str, rng: np.random.Generator) -> str:
-    """Fewer of the words "[size] colour kind": only the last ones or all but the kind; with an article or without."""
-    words = phrase.split()[1:]
+    """Fewer of the words "a [size] colour kind": all, without the article, only the last ones, or all but the kind."""
+    words = phrase.split()
     if rng.random() < _SHARE_WITHOUT_KIND:
-        return " ".join(("something", *words[:-1]))
-    words = words[rng.integers(len(words)) :]
-    article = _ARTICLES[rng.integers(len(_ARTICLES))]
-    if article == "a" and words[0][0] in "aeiou":
-        article = "an"
-    return " ".join((article, *words) if article else words)
+        return " ".join(("something", *words[1:-1]))
+    return " ".join(words[rng.integers(len(words)) :])

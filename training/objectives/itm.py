@@ -28,8 +28,7 @@ EVEN_SHARE = (
 class ItmConfig:
     """Matching over the batch."""
 
-    max_pairs: int | None = None  # only so many pairs of the batch are asked about (None: all)
-    max_partners: int | None = None  # wrong partners come from so many first pairs of the batch (None: from all)
+    max_pairs: int | None = None  # only so many pairs of the batch (None: all)
     use_edits: bool = False  # edited captions of the batch, when it has them, are wrong texts too
 
     def build(self, model: PairModel) -> "Itm":
@@ -76,11 +75,15 @@ class Itm:
     def __call__(self, model: PairModel, batch: PairBatch, features: PairFeatures) -> ObjectiveOutput:
         """The loss over right pairs, wrong texts and wrong pictures, and the share judged rightly."""
         count = min(len(batch.caption_keys), self.config.max_pairs or len(batch.caption_keys))
-        images, texts, masks = features.image_tokens, features.text_tokens, features.text_mask
+        images, texts, masks = (
+            features.image_tokens[:count],
+            features.text_tokens[:count],
+            features.text_mask[:count],
+        )
         (for_images, wrong_texts), (for_texts, wrong_images) = self._draw(batch, features, count)
-        asked_words = [texts[:count], texts[wrong_texts], texts[for_texts]]
-        asked_masks = [masks[:count], masks[wrong_texts], masks[for_texts]]
-        asked_images = [images[:count], images[for_images], images[wrong_images]]
+        asked_words = [texts, texts[wrong_texts], texts[for_texts]]
+        asked_masks = [masks, masks[wrong_texts], masks[for_texts]]
+        asked_images = [images, images[for_images], images[wrong_images]]
         if self.config.use_edits and batch.edits is not None:
             edits = batch.edits.first(count)
             asked_words.append(model.encode_texts(edits.ids, edits.mask).tokens)
@@ -97,11 +100,10 @@ class Itm:
     def _draw(
         self, batch: PairBatch, features: PairFeatures, count: int
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        partners = self.config.max_partners or len(batch.caption_keys)
-        image, text = features.image_embedding.float(), features.text_embedding.float()
-        temperature = features.temperature.float()
-        possible = ~same_caption(batch.caption_keys)[:count, :partners]
+        image, text = features.image_embedding[:count].float(), features.text_embedding[:count].float()
+        similarity = image @ text.T / features.temperature.float()
+        possible = ~same_caption(batch.caption_keys[:count])
         return (
-            draw_partners(partner_weights(image[:count] @ text[:partners].T / temperature, possible)),
-            draw_partners(partner_weights(text[:count] @ image[:partners].T / temperature, possible)),
+            draw_partners(partner_weights(similarity, possible)),
+            draw_partners(partner_weights(similarity.T, possible.T)),
         )

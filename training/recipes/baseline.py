@@ -30,9 +30,7 @@ def tiny() -> TrainConfig:
             # masked words name each thing in the picture: they teach the image encoder shapes from the first step on
             WeightedObjective(name="mlm", objective=MlmConfig(max_pairs=64), weight=0.5),
             # hard partners only mean something once the contrast has begun to sort
-            WeightedObjective(
-                name="itm", objective=ItmConfig(max_pairs=32, max_partners=96), weight=0.5, start_step=1000
-            ),
+            WeightedObjective(name="itm", objective=ItmConfig(max_pairs=32), weight=0.5, start_step=1000),
         ),
         optimizer=OptimizerConfig(learning_rate=1.5e-3),
         batch_size=128,
