@@ -53,7 +53,8 @@ class Proof:
 
     Attributes:
         words: every word of the text, in order.
-        corrected_text: the text with its errors replaced one at a time, the surest correction first; punctuation and casing kept.
+        corrected_text: the text with its errors replaced one at a time, the surest correction first; punctuation and
+            casing are kept.
         match: calibrated probability that the text is true of the picture.
         method: `masked_words` or `leave_one_out`.
     """
