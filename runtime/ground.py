@@ -1,7 +1,8 @@
 """Grounding: where in a picture a phrase is.
 
 Training-free on any bundle: the patch embeddings live in the joint space, so a phrase's heat is its similarity to each
-patch. Where the bundle's fusion graph gives `relevance`, the attention of the phrase's subwords is the heat instead.
+patch. Where the bundle's fusion graph gives `relevance`, the attention of the phrase's subwords sharpens it: the heat
+is their product, since attention knows where to look and similarity how far the thing reaches.
 """
 
 from collections.abc import Sequence
@@ -58,18 +59,19 @@ def ground(encoder: Encoder, image: ImageFeatures, phrases: Sequence[str], *, to
     if not phrases:
         return []
     texts = encoder.embed_texts(phrases)
-    if encoder.fusion_gives("relevance"):
-        heats, method = _relevance(encoder, texts, image), "relevance"
-    elif image.patch_embeddings is not None:
-        heats, method = image.patch_embeddings[0] @ texts.embedding.T, "patch_similarity"
-        heats = heats.T
-    else:
+    patches = image.patch_embeddings
+    if patches is None and not encoder.fusion_gives("relevance"):
         raise GraphMissingError(
             f"bundle '{encoder.manifest.name}' gives neither patch embeddings nor relevance, so it cannot ground."
         )
+    heats = np.ones((len(phrases), image.patch_tokens.shape[1]), np.float32)
+    if patches is not None:
+        heats, method = np.maximum(texts.embedding @ patches[0].T, 0), "patch_similarity"
+    if encoder.fusion_gives("relevance"):
+        # The root flattens attention's peaks, which are narrower than the thing.
+        heats, method = heats * np.sqrt(_scaled_rows(_relevance(encoder, texts, image))), "relevance"
     shape = (encoder.manifest.image.patch_rows, encoder.manifest.image.patch_columns)
     logistic = encoder.manifest.calibration.grounding
-    patches = image.patch_embeddings
     groundings = []
     for row, phrase in enumerate(phrases):
         heat = _scaled(heats[row].reshape(shape))
@@ -122,6 +124,10 @@ def _relevance(encoder: Encoder, texts: TextFeatures, image: ImageFeatures) -> F
     carries_text = (texts.batch.offsets[:, :, 1] > texts.batch.offsets[:, :, 0]).astype(np.float32)
     total = np.einsum("tl,tlp->tp", carries_text, relevance)
     return np.asarray(total / carries_text.sum(axis=1, keepdims=True), np.float32)
+
+
+def _scaled_rows(heats: Floats) -> Floats:
+    return np.stack([_scaled(heat) for heat in heats])
 
 
 def _scaled(heat: Floats) -> Floats:
