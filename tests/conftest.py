@@ -21,3 +21,8 @@ def photos_dir() -> Path:
 def demo_bundle() -> Path:
     """The bundle that `make serve` uses."""
     return ROOT / "bundles" / "demo"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the browser tests last: Playwright's sync interface keeps an event loop running, which async tests refuse."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
