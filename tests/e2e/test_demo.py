@@ -122,6 +122,6 @@ def test_a_photo_is_found_boxed_and_proofread(photos_dir: Path, tmp_path: Path, 
         viewer = page.get_by_role("dialog")
         expect(viewer.locator(".box").first).to_be_visible()
         keep(page, "photo-viewer")
-        viewer.get_by_label("Text to hold against the picture").fill("a motorcycle runs through the grass")
+        viewer.get_by_label("Text to hold against the picture").fill("a dog runs through the snow")
         expect(viewer.locator(".word.error").first).to_be_visible()
         keep(page, "photo-wrong-word")
