@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check unit e2e gpu bench loadtest demo-bundle photos lock clean
+.PHONY: help setup serve test check unit e2e bench loadtest demo-bundle photos lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 16
@@ -61,8 +61,8 @@ photos: $(VENV)/.dev ## train, export, index and evaluate the photo recipe on DA
 	@$(PIP) --no-deps -r requirements/photos.txt
 	@$(BIN)/python scripts/photos.py $(DATA) $(ARGS)
 
-demo-bundle: $(VENV)/.dev ## train the demo bundle from drawn scenes (an hour on 2 quiet cores; resumable) into bundles/demo
-	@$(BIN)/vernier train --recipe training.recipes.baseline:tiny --workdir runs/demo --resume
+demo-bundle: $(VENV)/.dev ## train the demo bundle from drawn scenes (about half an hour on a quiet core; resumable) into bundles/demo
+	@$(BIN)/vernier train --recipe training.recipes.baseline:tiny --workdir runs/demo $$(test -d runs/demo/checkpoints && echo --resume)
 	@$(BIN)/vernier export "$$(ls -d runs/demo/checkpoints/step-* | tail -n 1)" --out bundles/demo
 
 loadtest: $(VENV)/.dev ## a short mixed load on a server of its own, judged by loadtests/thresholds.toml
@@ -70,9 +70,6 @@ loadtest: $(VENV)/.dev ## a short mixed load on a server of its own, judged by l
 
 bench: $(VENV)/.dev ## the benchmarks that need no GPU (ratios to a reference in the same run)
 	@$(BIN)/python -m benchmarks.index $(ARGS)
-
-gpu: $(VENV)/.dev ## the checks that need an NVIDIA GPU
-	@$(BIN)/python -m pytest -q -m gpu $(ARGS)
 
 lock: $(VENV)/.dev ## resolve requirements/*.txt again
 	@PATH="$(abspath $(BIN)):$$PATH" scripts/lock.sh
