@@ -74,7 +74,11 @@ def cards(page: Page) -> list[str | None]:
 
 def test_the_start_shows_the_gallery_and_examples(page: Page) -> None:
     expect(page.locator("#results img")).to_have_count(6)
-    page.wait_for_function("[...document.images].every(image => image.complete)")
+    for _ in range(100):  # the page's policy forbids the eval that Playwright's own waiting uses
+        if page.evaluate("[...document.images].every(image => image.complete)"):
+            break
+        page.wait_for_timeout(50)
+    assert page.evaluate("[...document.images].every(image => image.complete)")
     expect(page.locator("#running")).to_contain_text("fake")
     keep(page, "start")
     page.get_by_role("button", name="a red square", exact=True).click()
