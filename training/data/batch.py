@@ -74,6 +74,7 @@ class PairBatch:
     texts: tuple[str, ...]
     edits: EditedTexts | None = None  # when the source makes them
     others: OtherCaptions | None = None  # when pictures have several captions and the source gives them
+    sample_ids: tuple[str, ...] = ()  # where each pair comes from, for the message when its loss is not finite
     broken: Mapping[str, str] = dataclasses.field(default_factory=dict)  # pictures passed over: name to reason
 
     def to(self, device: torch.device) -> "PairBatch":

@@ -19,9 +19,13 @@ def collate(
     text_transform: TextTransform,
     special: SpecialTokens,
     edits: Sequence[tuple[int, str]] = (),
+    sample_ids: Sequence[str] = (),
     broken: Mapping[str, str] | None = None,
 ) -> PairBatch:
-    """Make a batch; `edits` are (row, wrong caption); `broken` names pictures that were passed over."""
+    """Make a batch; `edits` are (row, wrong caption); `broken` names pictures that were passed over.
+
+    `sample_ids` say where each pair comes from.
+    """
     texts = [*captions, *(caption for _, caption in edits)]
     encoded = text_transform.encode(texts)
     ids, mask = torch.from_numpy(encoded.ids), torch.from_numpy(encoded.mask).bool()
@@ -36,5 +40,6 @@ def collate(
         edits=EditedTexts(ids=ids[pairs:], mask=mask[pairs:], rows=torch.tensor([row for row, _ in edits]))
         if edits
         else None,
+        sample_ids=tuple(sample_ids),
         broken=broken or {},
     )

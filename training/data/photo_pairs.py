@@ -124,6 +124,7 @@ class PhotoPairs:
             special=self.special,
             texts=tuple(captions),
             others=self._others([rest[: self.most_captions - 1] for _, *rest in shuffled]),
+            sample_ids=tuple(self.train[row].image for row in chosen),
             broken=self.cache.broken,
         )
 

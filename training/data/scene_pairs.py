@@ -71,6 +71,7 @@ class ScenePairs:
             text_transform=self.text_transform,
             special=self.special,
             edits=edits,
+            sample_ids=[f"scene {self.seed}/{first + row}" for row in range(self.batch_size)],
         )
 
     def held_out(self, count: int) -> Sequence[Sample]:
