@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from tests.numerics.small import small_batch, small_model
-from training.objectives.itc import ItcConfig, itc_loss, same_caption
+from training.objectives.itc import ItcConfig, SoftTargets, WrongTexts, itc_loss, same_caption
+from training.objectives.queue import Candidates
 
 
 def unit(*rows: tuple[float, ...]) -> torch.Tensor:
@@ -52,15 +53,28 @@ def test_a_text_that_is_equally_right_is_not_pushed_away():
     assert image.grad.abs().max() < 1e-12
 
 
-def test_extra_texts_are_wrong_for_every_image_only():
+def test_a_wrong_text_is_wrong_for_its_own_picture_alone():
     image = text = unit((1, 0), (0, 1))
-    extra = unit((1, 0))
+    wrong = WrongTexts(embedding=unit((1, 0), (1, 1)), rows=torch.tensor([0, 0]))
     temperature = torch.tensor(1.0, dtype=torch.float64)
-    e = math.e
-    rows = [-math.log(e / (e + 1 + e)), -math.log(e / (1 + e + 1))]
+    e, diagonal = math.e, math.exp(math.sqrt(0.5))
+    rows = [-math.log(e / (e + 1 + e + diagonal)), -math.log(e / (1 + e))]
     text_to_image = -math.log(e / (e + 1))
-    loss = itc_loss(image, text, temperature, torch.tensor([1, 2]), extra_texts=extra)
+    loss = itc_loss(image, text, temperature, torch.tensor([1, 2]), wrong_texts=wrong)
     assert loss.item() == pytest.approx((sum(rows) / 2 + text_to_image) / 2, abs=1e-12)
+
+
+def test_wrong_texts_take_no_share_of_smoothed_targets():
+    image = text = unit((1, 0), (0, 1))
+    wrong = WrongTexts(embedding=unit((0, 1)), rows=torch.tensor([1]))
+    temperature, keys = torch.tensor(0.5, dtype=torch.float64), torch.tensor([1, 2])
+    scores = torch.tensor([[2.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
+    own = torch.cat([scores, torch.tensor([[-math.inf], [2.0]], dtype=torch.float64)], dim=1)
+    targets = torch.eye(2, dtype=torch.float64) * 0.9 + 0.05
+    to_text = -(targets * torch.log_softmax(own, dim=1)[:, :2]).sum(dim=1).mean()
+    to_image = -(targets * torch.log_softmax(scores, dim=1)).sum(dim=1).mean()
+    loss = itc_loss(image, text, temperature, keys, wrong_texts=wrong, label_smoothing=0.1)
+    assert loss.item() == pytest.approx((to_text + to_image).item() / 2, abs=1e-12)
 
 
 def test_label_smoothing_spreads_over_all_columns():
@@ -79,6 +93,46 @@ def test_gradients_against_finite_differences():
     temperature = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
     keys = torch.tensor([1, 2, 1, 3])
     assert torch.autograd.gradcheck(lambda a, b, t: itc_loss(a, b, t, keys), (image, text, temperature))
+
+
+def written_out(image, text, temperature, keys, candidates, soft):
+    """ALBEF's equations 1 and 6 as loops over rows and candidates."""
+    total = 0.0
+    for rows, columns, thought in (
+        (image, candidates.text, soft.image_to_text),
+        (text, candidates.image, soft.text_to_image),
+    ):
+        for i, row in enumerate(rows):
+            scores = [float(row @ column) / temperature for column in columns]
+            normaliser = math.log(sum(math.exp(score) for score in scores))
+            equal = [j for j, key in enumerate(candidates.caption_keys) if key == keys[i]]
+            for j, score in enumerate(scores):
+                hard = 1 / len(equal) if j in equal else 0.0
+                target = (1 - soft.share) * hard + soft.share * float(thought[i, j])
+                total -= target * (score - normaliser) / len(rows)
+    return total / 2
+
+
+def test_with_queue_and_soft_targets_it_is_the_written_out_sum():
+    torch.manual_seed(1)
+
+    def vectors(count):
+        return F.normalize(torch.randn(count, 4, dtype=torch.float64), dim=1)
+
+    keys = torch.tensor([1, 2, 1])
+    candidates = Candidates(image=vectors(7), text=vectors(7), caption_keys=torch.tensor([1, 2, 1, 9, 2, 8, 1]))
+    soft = SoftTargets(
+        image_to_text=torch.randn(3, 7, dtype=torch.float64).softmax(dim=1),
+        text_to_image=torch.randn(3, 7, dtype=torch.float64).softmax(dim=1),
+        share=0.4,
+    )
+    image, text, temperature = vectors(3), vectors(3), torch.tensor(0.2, dtype=torch.float64)
+    loss = itc_loss(image, text, temperature, keys, candidates=candidates, soft_targets=soft)
+    assert loss.item() == pytest.approx(written_out(image, text, 0.2, keys, candidates, soft), abs=1e-12)
+    inputs = image.requires_grad_(), text.requires_grad_(), temperature.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda a, b, t: itc_loss(a, b, t, keys, candidates=candidates, soft_targets=soft), inputs
+    )
 
 
 def test_same_caption_is_symmetric_with_a_true_diagonal():

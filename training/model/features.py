@@ -43,3 +43,4 @@ class PairFeatures:
     image_embedding: Float[Tensor, "pairs dim"]  # unit length
     text_embedding: Float[Tensor, "pairs dim"]  # unit length
     temperature: Float[Tensor, ""]
+    edited: TextFeatures | None = None  # of the batch's edited captions, where an objective uses them

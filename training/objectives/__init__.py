@@ -1,6 +1,12 @@
 """Objectives: one file each, in the same order: paper, config, pure functions, a small class."""
 
-from training.objectives.base import Objective, ObjectiveConfig, ObjectiveOutput, StatefulObjective
+from training.objectives.base import (
+    MomentumObjectiveConfig,
+    Objective,
+    ObjectiveConfig,
+    ObjectiveOutput,
+    StatefulObjective,
+)
 from training.objectives.compose import ComposedObjective, WeightedObjective
 from training.objectives.itc import ItcConfig
 from training.objectives.itm import ItmConfig
@@ -11,6 +17,7 @@ __all__ = [
     "ItcConfig",
     "ItmConfig",
     "MlmConfig",
+    "MomentumObjectiveConfig",
     "Objective",
     "ObjectiveConfig",
     "ObjectiveOutput",

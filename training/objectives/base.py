@@ -2,7 +2,8 @@
 
 An objective that needs another pass (an edited text, a masked picture) asks the model for it, so the cost shows in its
 own file. Weights that are learned are heads of the model; state that is not learned (a momentum copy, a queue) is
-advanced by the trainer after the optimizer's step, never while the loss is computed.
+advanced by the trainer after the optimizer's step, never while the loss is computed. The momentum model is one of
+those: it is built once and handed to every objective whose config asks for it.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from training.data.batch import PairBatch
 from training.model.features import PairFeatures
+from training.model.momentum import MomentumConfig, MomentumModel
 from training.model.pair_model import PairModel
 
 
@@ -57,4 +59,18 @@ class ObjectiveConfig(Protocol):
 
     def build(self, model: PairModel) -> Objective:
         """The objective for this model."""
+        ...
+
+
+@runtime_checkable
+class MomentumObjectiveConfig(Protocol):
+    """The description of an objective that can ask a momentum model; one copy serves all objectives of a run."""
+
+    @property
+    def momentum(self) -> MomentumConfig | None:
+        """How the copy moves; None: none is asked for."""
+        ...
+
+    def build(self, model: PairModel, momentum: MomentumModel | None = None) -> Objective:
+        """The objective for this model, with the copy exactly when `momentum` is configured."""
         ...

@@ -1,5 +1,6 @@
 """A weighted sum over an explicit tuple of objectives; the weights and their warm-up are data in the recipe."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,11 @@ from torch import Tensor
 
 from training.data.batch import PairBatch
 from training.model.features import PairFeatures
+from training.model.momentum import MomentumConfig, MomentumModel
 from training.model.pair_model import PairModel
-from training.objectives.base import Objective, ObjectiveConfig, StatefulObjective
+from training.objectives.base import MomentumObjectiveConfig, Objective, ObjectiveConfig, StatefulObjective
+
+_MOMENTUM = "momentum"  # where the state of the momentum model lies; no objective may be called so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +22,7 @@ class WeightedObjective:
     """One term of the sum."""
 
     name: str  # in reports and in the message when the loss is not finite
-    objective: ObjectiveConfig
+    objective: ObjectiveConfig | MomentumObjectiveConfig
     weight: float = 1.0
     start_step: int = 0  # not computed at all before this step
     warmup_steps: int = 0  # the weight rises linearly over so many steps from start_step
@@ -42,51 +46,82 @@ class ComposedOutput:
 
 
 class ComposedObjective:
-    """The weighted sum of a tuple of objectives."""
+    """The weighted sum of a tuple of objectives, and the momentum model that they share."""
 
     def __init__(self, terms: Sequence[WeightedObjective], model: PairModel) -> None:
-        names = [term.name for term in terms]
+        """Build every term.
+
+        Raises:
+            ValueError: two terms have the same name or want different momentum models, or one cannot be built.
+        """
+        names = [_MOMENTUM, *(term.name for term in terms)]
         if len(set(names)) != len(names):
-            raise ValueError(f"two objectives have the same name: {names}")
+            raise ValueError(f"two objectives have the same name, or one is called {_MOMENTUM!r}: {names[1:]}")
+        self.momentum = _momentum(terms, model)
         self.terms: tuple[tuple[WeightedObjective, Objective], ...] = tuple(
-            (term, term.objective.build(model)) for term in terms
+            (term, self._build(term.objective, model)) for term in terms
         )
 
     def __call__(self, model: PairModel, batch: PairBatch, features: PairFeatures, *, step: int) -> ComposedOutput:
         """Compute every term whose weight is not zero at this step, and their weighted sum."""
+        active = [(term, objective) for term, objective in self.terms if term.weight_at(step) > 0.0]
+        if batch.edits is not None and any(_uses_edits(term) for term, _ in active):
+            features = dataclasses.replace(features, edited=model.encode_texts(batch.edits.ids, batch.edits.mask))
         total = torch.zeros((), device=features.image_embedding.device)
         parts: dict[str, Tensor] = {}
         report: dict[str, Tensor] = {}
-        for term, objective in self.terms:
-            weight = term.weight_at(step)
-            if weight == 0.0:
-                continue
+        for term, objective in active:
             output = objective(model, batch, features)
-            total = total + weight * output.loss
+            total = total + term.weight_at(step) * output.loss
             parts[term.name] = output.loss.detach()
             report |= {f"{term.name}/{key}": value for key, value in output.report.items()}
         return ComposedOutput(loss=total, parts=parts, report=report)
 
     def advance(self, model: PairModel, features: PairFeatures) -> None:
-        """Move on the state of the objectives that have one."""
+        """Move on the state of the objectives that have one, then the momentum model."""
         for _, objective in self._stateful():
             objective.advance(model, features)
+        if self.momentum is not None:
+            self.momentum.advance(model)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The state of every objective that has one, keyed `name/key`."""
-        return {
-            f"{name}/{key}": value
-            for name, objective in self._stateful()
-            for key, value in objective.state_dict().items()
-        }
+        """The state of the momentum model and of every objective that has one, keyed `name/key`."""
+        return {f"{name}/{key}": value for name, part in self._keepers() for key, value in part.state_dict().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Give each objective its part of the state back."""
-        for name, objective in self._stateful():
+        """Give each its part of the state back."""
+        for name, part in self._keepers():
             prefix = f"{name}/"
-            objective.load_state_dict(
+            part.load_state_dict(
                 {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
             )
 
+    def _build(self, config: ObjectiveConfig | MomentumObjectiveConfig, model: PairModel) -> Objective:
+        if isinstance(config, MomentumObjectiveConfig):
+            return config.build(model, self.momentum if config.momentum is not None else None)
+        return config.build(model)
+
     def _stateful(self) -> list[tuple[str, StatefulObjective]]:
         return [(term.name, objective) for term, objective in self.terms if isinstance(objective, StatefulObjective)]
+
+    def _keepers(self) -> list[tuple[str, StatefulObjective | MomentumModel]]:
+        momentum = [(_MOMENTUM, self.momentum)] if self.momentum is not None else []
+        return [*momentum, *self._stateful()]
+
+
+def _momentum(terms: Sequence[WeightedObjective], model: PairModel) -> MomentumModel | None:
+    """The one copy that all terms share, where any asks for it."""
+    wanted: dict[MomentumConfig, str] = {}
+    for term in terms:
+        if isinstance(term.objective, MomentumObjectiveConfig) and term.objective.momentum is not None:
+            wanted.setdefault(term.objective.momentum, term.name)
+    if len(wanted) > 1:
+        raise ValueError(
+            f"the objectives {', '.join(wanted.values())} want different momentum models; give them equal configs: "
+            "one copy serves the whole run"
+        )
+    return MomentumModel(model, next(iter(wanted))) if wanted else None
+
+
+def _uses_edits(term: WeightedObjective) -> bool:
+    return bool(getattr(term.objective, "use_edits", False))

@@ -1,11 +1,12 @@
-"""ITC: image-text contrast over the batch.
+"""ITC: image-text contrast over the batch, and over a queue of past pairs where there is a momentum model.
 
-Paper: ALBEF (Li et al., 2021), section 3.2, and CLIP (Radford et al., 2021).
-Differs from the paper: no momentum targets and no queue; equal captions are all right answers (a caption grammar writes
-the same sentence for many pictures, and calling those wrong teaches noise); optional edited captions are extra wrong
-texts for the picture whose caption was edited.
+Paper: ALBEF (Li et al., 2021), section 3.2 and equation 6, and CLIP (Radford et al., 2021).
+Differs from the papers: equal captions are all right answers, in the batch and in the queue (a caption grammar writes
+the same sentence for many pictures, and calling those wrong teaches noise); an edited caption is one more wrong text
+for the picture whose caption was edited; without momentum it is plain contrast over the batch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +14,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from training.data.batch import PairBatch
+from training.distributed import gather_keys, gather_with_gradient
 from training.model.features import PairFeatures
+from training.model.momentum import MomentumConfig, MomentumModel
 from training.model.pair_model import PairModel
+from training.model.transformer import MASKED
 from training.objectives.base import ObjectiveOutput
+from training.objectives.queue import Candidates, PairQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +28,38 @@ class ItcConfig:
     """Contrast over the batch."""
 
     label_smoothing: float = 0.0  # share of the target spread evenly over all columns
-    use_edits: bool = False  # edited captions of the batch, when it has them, are more wrong texts for every picture
+    use_edits: bool = False  # an edited caption of the batch is one more wrong text for its own picture
+    momentum: MomentumConfig | None = None  # targets and candidates by a slow copy; None: plain contrast
+    queue_size: int = 0  # past pairs that are candidates too; a multiple of the pairs of a step; needs momentum
 
-    def build(self, model: PairModel) -> "Itc":
-        """The objective; it needs nothing of the model."""
-        return Itc(self)
+    def build(self, model: PairModel, momentum: MomentumModel | None = None) -> "Itc":
+        """The objective.
+
+        Raises:
+            ValueError: momentum is configured and not given, or a queue is asked for without it.
+        """
+        if (self.momentum is None) != (momentum is None):
+            raise ValueError("ITC with momentum needs the momentum model, and without it none")
+        if self.queue_size and momentum is None:
+            raise ValueError("a queue holds embeddings of a momentum model: give ItcConfig a MomentumConfig too")
+        return Itc(self, model, momentum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftTargets:
+    """What the momentum model takes the right answers to be."""
+
+    image_to_text: Float[Tensor, "pairs candidates"]  # rows that sum to one
+    text_to_image: Float[Tensor, "pairs candidates"]  # likewise
+    share: float  # of the target; the rest is the right answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongTexts:
+    """Texts that are wrong for one picture each."""
+
+    embedding: Float[Tensor, "wrong dim"]  # unit length
+    rows: Int[Tensor, " wrong"]  # whose picture each is wrong for
 
 
 def same_caption(caption_keys: Int[Tensor, " pairs"]) -> Bool[Tensor, "pairs pairs"]:
@@ -41,61 +73,141 @@ def itc_loss(
     temperature: Float[Tensor, ""],
     caption_keys: Int[Tensor, " pairs"],
     *,
+    candidates: Candidates | None = None,
+    soft_targets: SoftTargets | None = None,
+    wrong_texts: WrongTexts | None = None,
     label_smoothing: float = 0.0,
-    extra_texts: Float[Tensor, "extra dim"] | None = None,
 ) -> Float[Tensor, ""]:
     """Pull each image towards its own text and away from the other texts, and each text likewise.
 
-    Row i of both inputs belongs to the same pair. The right answers of row i are all columns with the same caption key,
-    in equal shares. `extra_texts` are wrong for every image.
+    Row i of both inputs belongs to the same pair. The right answers of row i are all candidates with the same caption
+    key, in equal shares. Without `candidates` the pairs themselves are compared with each other. `wrong_texts` are
+    compared with their own pictures alone: nothing is known of the others.
 
-    Paper: ALBEF (2021), section 3.2, the in-batch part. Differs from the paper: several right answers.
+    Paper: ALBEF (2021), equations 1 and 6. Differs from the paper: several right answers, wrong texts.
     """
-    text_scores = text_embedding @ image_embedding.T / temperature
-    candidates = text_embedding if extra_texts is None else torch.cat([text_embedding, extra_texts])
-    image_scores = image_embedding @ candidates.T / temperature
-    targets = same_caption(caption_keys).to(text_scores.dtype)
+    if candidates is None:
+        candidates = Candidates(image=image_embedding, text=text_embedding, caption_keys=caption_keys)
+    targets = (caption_keys[:, None] == candidates.caption_keys[None, :]).to(image_embedding.dtype)
     targets = targets / targets.sum(dim=1, keepdim=True)
-    wrong = targets.new_zeros(len(targets), image_scores.shape[1] - len(targets))
-    image_targets = torch.cat([targets, wrong], dim=1)
-    return (
-        _soft_cross_entropy(image_scores, image_targets, label_smoothing)
-        + _soft_cross_entropy(text_scores, targets, label_smoothing)
-    ) / 2
+    image_scores = image_embedding @ candidates.text.T / temperature
+    text_scores = text_embedding @ candidates.image.T / temperature
+    for_images = for_texts = targets
+    if soft_targets is not None:
+        for_images = torch.lerp(targets, soft_targets.image_to_text, soft_targets.share)
+        for_texts = torch.lerp(targets, soft_targets.text_to_image, soft_targets.share)
+    for_images, for_texts = _smoothed(for_images, label_smoothing), _smoothed(for_texts, label_smoothing)
+    if wrong_texts is not None:
+        scores = _wrong_scores(image_embedding, wrong_texts) / temperature
+        image_scores = torch.cat([image_scores, scores], dim=1)
+        for_images = torch.cat([for_images, torch.zeros_like(scores)], dim=1)
+    return (_cross_entropy(image_scores, for_images) + _cross_entropy(text_scores, for_texts)) / 2
 
 
-def _soft_cross_entropy(
-    scores: Float[Tensor, "rows columns"], targets: Float[Tensor, "rows columns"], label_smoothing: float
-) -> Float[Tensor, ""]:
-    if label_smoothing:
-        targets = (1 - label_smoothing) * targets + label_smoothing / targets.shape[1]
+def _smoothed(targets: Float[Tensor, "rows columns"], label_smoothing: float) -> Float[Tensor, "rows columns"]:
+    return (1 - label_smoothing) * targets + label_smoothing / targets.shape[1] if label_smoothing else targets
+
+
+def _wrong_scores(image_embedding: Float[Tensor, "pairs dim"], wrong: WrongTexts) -> Float[Tensor, "pairs wrong"]:
+    own = torch.arange(len(image_embedding), device=wrong.rows.device)[:, None] == wrong.rows[None, :]
+    return (image_embedding @ wrong.embedding.T).masked_fill(~own, MASKED)
+
+
+def _cross_entropy(scores: Float[Tensor, "rows columns"], targets: Float[Tensor, "rows columns"]) -> Float[Tensor, ""]:
     return -(targets * torch.log_softmax(scores, dim=1)).sum(dim=1).mean()
 
 
 class Itc:
     """The contrastive objective over a batch."""
 
-    def __init__(self, config: ItcConfig) -> None:
+    def __init__(self, config: ItcConfig, model: PairModel, momentum: MomentumModel | None) -> None:
         self.config = config
+        self.momentum = momentum
+        self.queue = PairQueue(config.queue_size, model.config.dim, device=model.temperature_logit.device)
 
     def __call__(self, model: PairModel, batch: PairBatch, features: PairFeatures) -> ObjectiveOutput:
-        """The loss, the share of images whose own text scores best, and the temperature."""
-        extra: Tensor | None = None
-        if self.config.use_edits and batch.edits is not None:
-            extra = model.encode_texts(batch.edits.ids, batch.edits.mask).embedding.float()
+        """The loss, the share of images whose own text is the best of the batch, the temperature, the queue's fill."""
         with torch.autocast(features.image_embedding.device.type, enabled=False):
             image, text = features.image_embedding.float(), features.text_embedding.float()
+            temperature = features.temperature.float()
+            if self.momentum is None:
+                candidates, soft_targets = _whole_batch(image, text, batch), None
+            else:
+                candidates, soft_targets = self._slow(self.momentum, batch, temperature)
+            wrong_texts = self._wrong_texts(batch, features)
             loss = itc_loss(
                 image,
                 text,
-                features.temperature.float(),
+                temperature,
                 batch.caption_keys,
+                candidates=candidates,
+                soft_targets=soft_targets,
+                wrong_texts=wrong_texts,
                 label_smoothing=self.config.label_smoothing,
-                extra_texts=extra,
             )
-        with torch.no_grad():
-            best = (image @ text.T).argmax(dim=1)
-            right = batch.caption_keys[best] == batch.caption_keys
-        return ObjectiveOutput(
-            loss=loss, report={"right": right.float().mean(), "temperature": features.temperature.detach()}
+        report = {"right": _share_right(image, text, batch), "temperature": temperature.detach()}
+        if wrong_texts is not None:
+            report["edits_right"] = _share_above(image, text, wrong_texts)
+        if self.config.queue_size:
+            report["queue"] = torch.tensor(self.queue.num_filled / self.config.queue_size)
+        return ObjectiveOutput(loss=loss, report=report)
+
+    def advance(self, model: PairModel, features: PairFeatures) -> None:
+        """Let the step's pairs into the queue."""
+        if self.config.queue_size:
+            self.queue.advance()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The queue, where there is one."""
+        return self.queue.state_dict() if self.config.queue_size else {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state_dict` gave."""
+        if self.config.queue_size:
+            self.queue.load_state_dict(state)
+
+    @torch.no_grad()
+    def _slow(
+        self, momentum: MomentumModel, batch: PairBatch, temperature: Tensor
+    ) -> tuple[Candidates, SoftTargets | None]:
+        """The momentum model's candidates of the whole step and the queue, and what it thinks of them."""
+        slow = momentum.pairs(batch)
+        image, text = slow.image_embedding.float(), slow.text_embedding.float()
+        candidates = Candidates(
+            image=gather_keys(image), text=gather_keys(text), caption_keys=gather_keys(batch.caption_keys)
         )
+        if self.config.queue_size:
+            candidates = self.queue.behind(candidates)
+        if momentum.soft_share == 0.0:
+            return candidates, None
+        return candidates, SoftTargets(
+            image_to_text=torch.softmax(image @ candidates.text.T / temperature, dim=1),
+            text_to_image=torch.softmax(text @ candidates.image.T / temperature, dim=1),
+            share=momentum.soft_share,
+        )
+
+    def _wrong_texts(self, batch: PairBatch, features: PairFeatures) -> WrongTexts | None:
+        if not self.config.use_edits or batch.edits is None or features.edited is None:
+            return None
+        return WrongTexts(embedding=features.edited.embedding.float(), rows=batch.edits.rows)
+
+
+def _whole_batch(image: Tensor, text: Tensor, batch: PairBatch) -> Candidates:
+    return Candidates(
+        image=gather_with_gradient(image),
+        text=gather_with_gradient(text),
+        caption_keys=gather_keys(batch.caption_keys),
+    )
+
+
+@torch.no_grad()
+def _share_right(image: Tensor, text: Tensor, batch: PairBatch) -> Float[Tensor, ""]:
+    best = (image @ text.T).argmax(dim=1)
+    return (batch.caption_keys[best] == batch.caption_keys).float().mean()
+
+
+@torch.no_grad()
+def _share_above(image: Tensor, text: Tensor, wrong: WrongTexts) -> Float[Tensor, ""]:
+    """How often a picture is nearer to its caption than to the edited one."""
+    own, edited = (image * text).sum(dim=1)[wrong.rows], (image[wrong.rows] * wrong.embedding).sum(dim=1)
+    return (own > edited).float().mean()

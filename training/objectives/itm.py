@@ -84,11 +84,11 @@ class Itm:
         asked_words = [texts, texts[wrong_texts], texts[for_texts]]
         asked_masks = [masks, masks[wrong_texts], masks[for_texts]]
         asked_images = [images, images[for_images], images[wrong_images]]
-        if self.config.use_edits and batch.edits is not None:
-            edits = batch.edits.first(count)
-            asked_words.append(model.encode_texts(edits.ids, edits.mask).tokens)
-            asked_masks.append(edits.mask)
-            asked_images.append(images[edits.rows])
+        if self.config.use_edits and batch.edits is not None and features.edited is not None:
+            near = batch.edits.rows < count
+            asked_words.append(features.edited.tokens[near])
+            asked_masks.append(features.edited.mask[near])
+            asked_images.append(images[batch.edits.rows[near]])
         fused = model.fuse(torch.cat(asked_words), torch.cat(asked_masks), torch.cat(asked_images))
         logits = model.match(fused).float()
         is_match = torch.zeros_like(logits)
