@@ -4,6 +4,7 @@ import importlib
 import inspect
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,10 +12,13 @@ from rich.console import Console
 from runtime.errors import UsageError
 from training.checkpoint import list_checkpoints, newest_checkpoint, read_config, read_tokenizer
 from training.config import TrainConfig
+from training.distributed import is_first, world_size
 from training.errors import TrainingError
+from training.events import written_to
+from training.parallel import joined
 from training.report import shown_on
 from training.serialise import to_json
-from training.trainer import Trainer
+from training.trainer import StepReport, Trainer
 
 
 def run(
@@ -24,6 +28,8 @@ def run(
     workdir: Path,
     resume: bool = False,
     max_steps: int | None = None,
+    seed: int | None = None,
+    num_steps: int | None = None,
     console: Console | None = None,
 ) -> Path:
     """Train a recipe, or go on with it.
@@ -34,6 +40,8 @@ def run(
         workdir: where checkpoints go.
         resume: go on from the newest checkpoint of `workdir`.
         max_steps: stop after so many steps of this call, at the latest.
+        seed: in place of the recipe's own.
+        num_steps: length of the whole run, over which the rate falls, in place of the recipe's own.
         console: where progress is shown.
 
     Returns:
@@ -43,20 +51,38 @@ def run(
         UsageError: the recipe does not exist.
         TrainingError: there is nothing to resume from, the checkpoint is of another config, or the loss is not finite.
     """
-    config = load_recipe(recipe, data)
+    with joined():
+        return _run(load_recipe(recipe, data), data, workdir, resume, max_steps, console)
+
+
+def _run(
+    config: TrainConfig, data: Path | None, workdir: Path, resume: bool, max_steps: int | None, console: Console | None
+) -> Path:
     if not resume and list_checkpoints(workdir):
         raise TrainingError(
             f"{workdir} already holds checkpoints; add --resume to go on, or name another directory.",
             code="workdir_used",
         )
     checkpoint = newest_checkpoint(workdir) if resume else None
-    tokenizer = read_tokenizer(checkpoint) if checkpoint else config.data.tokenizer(data)
-    source = config.data.open(data, tokenizer=tokenizer, batch_size=config.batch_size, seed=config.seed)
-    trainer = Trainer(config, source, workdir, commit=source_commit())
     if checkpoint:
         _check_same(config, read_config(checkpoint), checkpoint)
+    tokenizer = read_tokenizer(checkpoint) if checkpoint else config.data.tokenizer(data)
+    pairs = config.pairs_per_process(world_size())
+    source = config.data.open(data, tokenizer=tokenizer, batch_size=pairs, seed=config.seed)
+    trainer = Trainer(config, source, workdir, commit=source_commit())
+    if checkpoint:
         trainer.restore(checkpoint)
-    with shown_on(console or Console(), first_step=trainer.step) as report:
+    if not is_first():
+        return trainer.run(max_steps=max_steps, report=lambda report: None)
+    with (
+        shown_on(console or Console(), first_step=trainer.step) as show,
+        written_to(workdir, first_step=trainer.step) as write,
+    ):
+
+        def report(of: StepReport) -> None:
+            show(of)
+            write(of)
+
         return trainer.run(max_steps=max_steps, report=report)
 
 

@@ -18,6 +18,13 @@ def train(
     max_steps: Annotated[
         int | None, typer.Option(metavar="N", help="Stop after so many steps, at the latest.", min=1)
     ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Seed of weights and data, in place of the recipe's.", min=0)
+    ] = None,
+    num_steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Length of the whole run, in place of the recipe's; the schedule fits.", min=1),
+    ] = None,
 ) -> None:
     """Train a recipe, or go on with it; print the directory of the last checkpoint."""
     from rich.console import Console
@@ -28,4 +35,14 @@ def train(
     with needs("training"):
         from training.train import run
     console = Console(stderr=True)
-    say(str(run(recipe, data=data, workdir=workdir, resume=resume, max_steps=max_steps, console=console)))
+    last = run(
+        recipe,
+        data=data,
+        workdir=workdir,
+        resume=resume,
+        max_steps=max_steps,
+        seed=seed,
+        num_steps=num_steps,
+        console=console,
+    )
+    say(str(last))
