@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from training.parallel import as_kept
+
 
 class WeightAverage:
     """Exponential moving average of a model's weights."""
@@ -24,6 +26,6 @@ class WeightAverage:
                 self.weights[name].copy_(value)
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
-        """Take back saved averages."""
+        """Take back saved averages, put together where weights are divided over processes."""
         for name, value in weights.items():
-            self.weights[name].copy_(value)
+            self.weights[name].copy_(as_kept(value, self.weights[name]))

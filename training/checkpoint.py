@@ -6,17 +6,19 @@ A checkpoint is a directory `step-0000500/`:
     tokenizer.json
     model.safetensors            the weights as trained
     average.safetensors          their moving average, when the recipe keeps one: this is what is exported
-    training_state.safetensors   optimizer moments, objectives' state, random generators
-    state.json                   step, format version, source commit, validation numbers
+    training_state.safetensors   optimizer moments, objectives' state, random generators of every process
+    state.json                   step, format version, source commit, validation numbers, broken pictures
 
-It is written beside its place and renamed there, so a directory with that name is always whole. Nothing is pickled.
+It is written beside its place and renamed there, and renamed away before it is removed, so a directory with that name
+is always whole. Nothing is pickled. Weights that were divided over processes are whole here: a checkpoint does not
+depend on how many there were.
 """
 
 import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -41,6 +43,7 @@ class Progress:
     step: int  # optimizer steps done, which is also the next batch
     commit: str = "unknown"  # of the source that trained
     metrics: Mapping[str, float]  # of the last validation
+    broken: Mapping[str, str] = field(default_factory=dict)  # pictures that could not be read: name to reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,17 +93,18 @@ def write_checkpoint(
         "step": progress.step,
         "commit": progress.commit,
         "metrics": dict(progress.metrics),
+        "broken": dict(progress.broken),
     }
     (partial / "state.json").write_text(json.dumps(state, indent=2) + "\n")
     for file in partial.iterdir():
         _flush(file)
     _flush(partial)
     if final.exists():
-        shutil.rmtree(final)
+        _discard(final)
     partial.rename(final)
     _flush(final.parent)
     for old in list_checkpoints(workdir)[: -config.keep_checkpoints]:
-        shutil.rmtree(old)
+        _discard(old)
     return final
 
 
@@ -131,7 +135,9 @@ def read_progress(checkpoint: Path) -> Progress:
             f"{checkpoint} has format {state['format']}; this program reads up to {FORMAT}. Upgrade vernier.",
             code="checkpoint_mismatch",
         )
-    return Progress(step=state["step"], commit=state["commit"], metrics=state["metrics"])
+    return Progress(
+        step=state["step"], commit=state["commit"], metrics=state["metrics"], broken=state.get("broken", {})
+    )
 
 
 def read_config(checkpoint: Path) -> TrainConfig:
@@ -201,6 +207,12 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _discard(checkpoint: Path) -> None:
+    going = checkpoint.with_name(f"{_PARTIAL}old-{checkpoint.name}")
+    checkpoint.rename(going)
+    shutil.rmtree(going)
 
 
 def _remove_partial(folder: Path) -> None:

@@ -5,6 +5,7 @@ processes in order of their rank, and the loss of the run is the mean of the pro
 contrasts over the whole batch gathers what it contrasts with; an objective that looks at each pair alone needs nothing.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -78,6 +79,15 @@ def sum_over_processes(value: Tensor) -> Tensor:
     return total
 
 
+def merged(mapping: Mapping[str, str]) -> dict[str, str]:
+    """What any process has in its mapping."""
+    if world_size() == 1:
+        return dict(mapping)
+    parts: list[dict[str, str]] = [{} for _ in range(world_size())]
+    distributed.all_gather_object(parts, dict(mapping))
+    return {name: value for part in parts for name, value in part.items()}
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:  # noqa: ANN401
@@ -85,7 +95,7 @@ class _Gather(torch.autograd.Function):
         return _gathered(tensor)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
         total = gradient.contiguous().clone()
         distributed.all_reduce(total)
         return total[own_rows(ctx.num_rows)]

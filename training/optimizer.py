@@ -5,18 +5,30 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from training.config import OptimizerConfig
+from training.parallel import as_kept
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
     """The optimizer over every trainable weight."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # a fused step takes either copied weights or divided ones, so each group holds one kind
     groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+        {
+            "params": [
+                parameter
+                for parameter in trainable
+                if (parameter.ndim >= 2) == decays and isinstance(parameter, DTensor) == is_divided
+            ],
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
+        for is_divided in (False, True)
+        for decays in (True, False)
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    given = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(given, lr=config.learning_rate, betas=config.betas, fused=True)
 
 
 def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -29,16 +41,17 @@ def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Ten
 
 
 def restore_moments(model: nn.Module, optimizer: torch.optim.Optimizer, named: Mapping[str, Tensor]) -> None:
-    """Take back what `moments` gave."""
+    """Take back what `moments` gave, put together where weights are divided over processes."""
+    by_parameter: dict[str, dict[str, Tensor]] = {}
+    for key, value in named.items():
+        name, _, moment = key.rpartition("/")
+        by_parameter.setdefault(name, {})[moment] = value
     for name, parameter in model.named_parameters():
-        prefix = f"{name}/"
         state: dict[str, Any] = {}
-        for key, value in named.items():
-            moment = key.removeprefix(prefix)
-            if moment == key or "/" in moment:
-                continue
+        for moment, value in by_parameter.get(name, {}).items():
             # a moment must lie in memory as its parameter does: the fused step walks both side by side
-            is_moment = value.shape == parameter.shape
-            state[moment] = torch.empty_like(parameter).copy_(value) if is_moment else value.to(parameter.device)
+            if value.shape == parameter.shape:
+                value = torch.empty_like(parameter).copy_(as_kept(value, parameter))
+            state[moment] = value.to(parameter.device)
         if state:
             optimizer.state[parameter] = state

@@ -37,7 +37,11 @@ def _numbers(report: StepReport) -> str:
     said += [f"{name} {value:.3f}" for name, value in report.report.items()]
     said += [f"rate {report.learning_rate:.1e}", f"norm {report.gradient_norm:.2f}"]
     if report.images_per_s:
-        said += [f"{report.images_per_s:.0f} images/s", f"{_duration(report.left_s)} left"]
+        said += [
+            f"{report.images_per_s:.0f} images/s",
+            f"{report.waiting_share:.0%} waiting",
+            f"{_duration(report.left_s)} left",
+        ]
     if report.num_broken:
         said.append(f"{report.num_broken} broken pictures skipped")
     if report.validation is not None:

@@ -51,8 +51,13 @@ def run(
         UsageError: the recipe does not exist.
         TrainingError: there is nothing to resume from, the checkpoint is of another config, or the loss is not finite.
     """
+    config = load_recipe(recipe, data)
+    if seed is not None:
+        config = replace(config, seed=seed)
+    if num_steps is not None:
+        config = replace(config, num_steps=num_steps)
     with joined():
-        return _run(load_recipe(recipe, data), data, workdir, resume, max_steps, console)
+        return _run(config, data, workdir, resume, max_steps, console)
 
 
 def _run(

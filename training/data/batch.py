@@ -77,6 +77,12 @@ class PairBatch:
     sample_ids: tuple[str, ...] = ()  # where each pair comes from, for the message when its loss is not finite
     broken: Mapping[str, str] = dataclasses.field(default_factory=dict)  # pictures passed over: name to reason
 
+    def pin_memory(self) -> "PairBatch":
+        """The batch with its large tensors where a GPU can fetch them by itself; the loader calls this."""
+        return dataclasses.replace(
+            self, pixels=self.pixels.pin_memory(), ids=self.ids.pin_memory(), mask=self.mask.pin_memory()
+        )
+
     def to(self, device: torch.device) -> "PairBatch":
         """The batch with every tensor on the device."""
         pixels = self.pixels.to(device, non_blocking=True)
