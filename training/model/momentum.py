@@ -69,14 +69,17 @@ class MomentumModel:
     @torch.no_grad()
     def advance(self, model: PairModel) -> None:
         """Move a little towards the model; called once after each optimizer step."""
-        online = dict(model.named_parameters())
+        online = dict(model.named_parameters()) | dict(model.named_buffers())
         slow = dict(self.model.named_parameters())
-        torch._foreach_lerp_(  # type: ignore[attr-defined]  # one call for hundreds of small tensors
-            list(slow.values()), [_whole(online[name].detach()) for name in slow], 1 - self.config.decay
-        )
-        buffers = dict(model.named_buffers())
+        share = 1 - self.config.decay
+        divided = [name for name, value in slow.items() if isinstance(value, DTensor)]
+        for names in (divided, [name for name in slow if name not in set(divided)]):
+            if names:  # one call for hundreds of small tensors
+                torch._foreach_lerp_(
+                    [slow[name] for name in names], [_as(slow[name], online[name]) for name in names], share
+                )
         for name, value in self.model.named_buffers():
-            value.copy_(_whole(buffers[name]))
+            value.copy_(_as(value, online[name]))
         self.num_steps += 1
         self._last = None
 
@@ -116,6 +119,7 @@ def _slow_copy(model: PairModel) -> PairModel:
     return slow.eval().requires_grad_(False)
 
 
-def _whole(value: Tensor) -> Tensor:
-    """A weight that several processes share out, put together."""
-    return value.full_tensor() if isinstance(value, DTensor) else value
+def _as(slow: Tensor, online: Tensor) -> Tensor:
+    """The online weight, put together where it is divided over processes and the copy is not."""
+    online = online.detach()
+    return online.full_tensor() if isinstance(online, DTensor) and not isinstance(slow, DTensor) else online

@@ -1,9 +1,13 @@
-"""The plain recipe: contrast, matching and masked words on drawn scenes."""
+"""The plain recipes: contrast, matching and masked words, which every paper's recipe is measured against.
+
+vernier train --recipe training.recipes.baseline:tiny --workdir runs/tiny
+"""
 
 from training.config import OptimizerConfig, TrainConfig
 from training.data.scene_pairs import ScenePairsConfig
 from training.model.fusion_encoder import FusionConfig
 from training.model.image_encoder import ConvPatchConfig
+from training.model.momentum import MomentumConfig
 from training.model.pair_model import ModelConfig
 from training.model.text_encoder import TextEncoderConfig
 from training.objectives.compose import WeightedObjective
@@ -13,30 +17,76 @@ from training.objectives.mlm import MlmConfig
 
 
 def tiny() -> TrainConfig:
-    """A small model of drawn scenes, trained on a CPU: the demo bundle's recipe."""
+    """A small model of drawn scenes for a CPU: the demo bundle's recipe.
+
+    vernier train --recipe training.recipes.baseline:tiny --workdir runs/tiny
+
+    No momentum model: its passes cost 70 % of a step on a CPU (docs/experiments.md).
+    """
     return TrainConfig(
         recipe="training.recipes.baseline:tiny",
         model=ModelConfig(
-            image=ConvPatchConfig(),
+            image=ConvPatchConfig(depth=3),
             text=TextEncoderConfig(),
-            fusion=FusionConfig(),
+            fusion=FusionConfig(depth=3),
             initial_temperature=0.1,
         ),
-        # the last quarter of a batch's 128 captions are short queries, true of several pictures: matching and masked
-        # words keep to the pairs before them
-        data=ScenePairsConfig(short_share=0.25),
+        # The first half of a batch's 128 captions come with an edited copy: things and colours alone tell the pictures
+        # of a batch apart, so nothing else asks for relations, counts and sizes. The last quarter are short queries,
+        # true of several pictures: matching and masked words keep to the pairs before them.
+        data=ScenePairsConfig(edited_share=0.5, short_share=0.25),
         objectives=(
-            WeightedObjective(name="itc", objective=ItcConfig()),
+            WeightedObjective(name="itc", objective=ItcConfig(use_edits=True)),
             # masked words name each thing in the picture: they teach the image encoder shapes from the first step on
-            WeightedObjective(name="mlm", objective=MlmConfig(max_pairs=64), weight=0.5),
+            WeightedObjective(name="mlm", objective=MlmConfig(max_pairs=64, masked_share=0.25), weight=0.5),
             # hard partners only mean something once the contrast has begun to sort
-            WeightedObjective(name="itm", objective=ItmConfig(max_pairs=32), weight=0.5, start_step=1000),
+            WeightedObjective(name="itm", objective=ItmConfig(max_pairs=48, use_edits=True), start_step=500),
         ),
         optimizer=OptimizerConfig(learning_rate=1.5e-3),
         batch_size=128,
-        num_steps=3000,
+        num_steps=4000,
         precision="bf16",
         ema_decay=0.999,
         validate_every=250,
         checkpoint_every=250,
+    )
+
+
+def small() -> TrainConfig:
+    """6 million parameters, 128 px, 256 patches: for a GPU or a night.
+
+    vernier train --recipe training.recipes.baseline:small --workdir runs/small
+    """
+    momentum = MomentumConfig(decay=0.995, soft_share=0.4, soft_warmup_steps=1000)
+    return TrainConfig(
+        recipe="training.recipes.baseline:small",
+        model=ModelConfig(
+            image=ConvPatchConfig(
+                size_px=128,
+                stem_channels=(32, 64, 128),
+                stem_strides=(2, 2, 2),
+                stem_blocks=(0, 1, 1),
+                width=192,
+                depth=6,
+                heads=3,
+                mlp_ratio=4.0,
+            ),
+            text=TextEncoderConfig(width=192, depth=3, heads=3, mlp_ratio=4.0),
+            fusion=FusionConfig(depth=3, heads=3, mlp_ratio=4.0),
+            initial_temperature=0.07,
+        ),
+        data=ScenePairsConfig(size_px=128, edited_share=0.25, short_share=0.125),
+        objectives=(
+            WeightedObjective(name="itc", objective=ItcConfig(use_edits=True, momentum=momentum, queue_size=2048)),
+            WeightedObjective(name="mlm", objective=MlmConfig(max_pairs=192, momentum=momentum)),
+            WeightedObjective(name="itm", objective=ItmConfig(max_pairs=128, use_edits=True), start_step=1000),
+        ),
+        optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=500, weight_decay=0.02),
+        batch_size=256,
+        num_steps=20_000,
+        precision="bf16",
+        ema_decay=0.9995,
+        num_workers=4,
+        validate_every=1000,
+        checkpoint_every=1000,
     )
