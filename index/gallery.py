@@ -1,14 +1,41 @@
 """What a gallery is for whoever uses one, and how to open it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from index.filters import Filter
+from index.generations import Pending, Reembedded
 from index.local import LocalGallery
 from index.records import Floats, GalleryInfo, Item, Match, NewItem, Outcome, Page, Target
+from index.state import Identity
 from runtime.errors import GalleryError
+
+
+class Move(Protocol):
+    """A gallery on its way into another embedding space: what is done of it is kept, whatever happens."""
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many vectors are made, and how many there will be."""
+        ...
+
+    def pending(self, limit: int) -> list[Pending]:
+        """Return items that lack their vectors, going on behind those given before; none at the end of a round."""
+        ...
+
+    def put(self, items: Sequence[Reembedded]) -> None:
+        """Store vectors, but for items that have been stored anew or deleted meanwhile."""
+        ...
+
+    def switch(
+        self,
+        embed: Callable[[Sequence[Pending]], list[Reembedded]],
+        *,
+        adopt: "Callable[[Gallery], None] | None" = None,
+    ) -> "Gallery":
+        """Answer from the new space from now on; see `index.move.LocalMove.switch`."""
+        ...
 
 
 class Gallery(Protocol):
@@ -18,6 +45,17 @@ class Gallery(Protocol):
     `vector_invalid`, `text_invalid`, `cursor_invalid`, `gallery_closed`, `gallery_damaged`, `gallery_full`,
     `gallery_read_only`, …
     """
+
+    read_only: bool
+
+    @property
+    def space(self) -> str:
+        """Digest of the embedding space that this object answers from, all its life.
+
+        When the gallery is moved to another space, another object answers from that one; this one keeps answering
+        searches from the old space as of the switch, and `upsert` raises `gallery_switched`.
+        """
+        ...
 
     def info(self) -> GalleryInfo:
         """Say what the gallery is and how much is in it."""
@@ -77,6 +115,18 @@ class Gallery(Protocol):
             filter: only items whose metadata pass; obeyed exactly.
             exclude: ids that are left out.
         """
+        ...
+
+    def move_to(self, *, space: str, dim: int) -> Move:
+        """Begin to move the gallery to another embedding space, or go on with it; see `index.migrate`."""
+        ...
+
+    def standby(self) -> Identity | None:
+        """Return the space of the other generation of vectors: that to go back to, or one that is not whole yet."""
+        ...
+
+    def discard_standby(self) -> None:
+        """Forget the other generation; there is no going back to it afterwards."""
         ...
 
     def upkeep(self) -> None:

@@ -4,7 +4,7 @@ Every transaction that changes something raises the gallery's version by one and
 changes. Whatever is derived from the file (the vectors in memory, their snapshot) is brought up to date from that log:
 a row in it is looked up again, and either has a vector or has none any more.
 
-    gallery       key, value: schema version, space, dim, version, floor of the log
+    gallery       key, value: schema version, space, dim, version, floor of the log; see also generations.py
     items         one row per item; a row number is never used twice, and a replaced item keeps its own
     image_vectors, text_vectors     float32 little-endian, [dim]
     pictures      the small JPEG to show
@@ -13,6 +13,7 @@ a row in it is looked up again, and either has a vector or has none any more.
     snapshots     which snapshots on disk belong to this history
 """
 
+import copy
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,16 +24,18 @@ from typing import Any
 import numpy as np
 import orjson
 
+from index import generations
 from index.database import Database
 from index.filters import NULL, Filter, kind_of
 from index.matching import matching_rows
 from index.records import TARGETS, Floats, Item, Leaf, Metadata, NewItem, Outcome, Target, canonical, leaves
-from index.state import LOOKUP, VECTOR_TABLE, Change, Identity, State, marks, stored_version
+from index.state import LOOKUP, Change, Identity, State, marks, stored_version, vector_tables
 from index.vectors import Rows
 from runtime.errors import GalleryError
 
 FILE = "items.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_WITHOUT_GENERATIONS = 1
 
 _ATTRIBUTES = """
 CREATE TABLE attributes (
@@ -61,6 +64,7 @@ CREATE TABLE text_vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE pictures (row INTEGER PRIMARY KEY, jpeg BLOB NOT NULL);
 CREATE TABLE changes (version INTEGER NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (version, row)) WITHOUT ROWID;
 CREATE TABLE snapshots (id TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
+{generations.CREATE};
 """
 
 
@@ -93,7 +97,9 @@ class ItemStore:
             self._create(create)
         with self.database.reading() as connection:
             settings = _settings(connection, folder)
-        if settings.get("schema_version") != SCHEMA_VERSION:
+        if settings.get("schema_version") == _WITHOUT_GENERATIONS:
+            self._add_generations()
+        elif settings.get("schema_version") != SCHEMA_VERSION:
             raise GalleryError(
                 f"{folder} has schema version {settings.get('schema_version')}; this program reads {SCHEMA_VERSION}. "
                 "Use the version of Vernier that made it, or a newer one.",
@@ -102,6 +108,12 @@ class ItemStore:
         self.identity = Identity(space=str(settings["space"]), dim=int(settings["dim"]))
         self.version = int(settings["version"])
 
+    def of(self, identity: Identity) -> "ItemStore":
+        """Return the same file, for the generation of vectors of another space."""
+        other = copy.copy(self)
+        other.identity = identity
+        return other
+
     def close(self) -> None:
         """Close the file."""
         self.database.close()
@@ -109,8 +121,13 @@ class ItemStore:
     # Writing
 
     def upsert(self, items: Sequence[NewItem]) -> Change:
-        """Store items in one transaction; it is on the disk when this returns."""
+        """Store items in one transaction; it is on the disk when this returns.
+
+        Raises:
+            GalleryError: `gallery_switched`: the vectors in use are of another space by now; nothing was stored.
+        """
         with self.database.writing() as connection:
+            self._refuse_other_generation(connection)
             change = Change(version=stored_version(connection) + 1)
             for item in items:
                 change.outcomes.append(_upsert_one(connection, item, change))
@@ -129,6 +146,7 @@ class ItemStore:
                 _forget_attributes(connection, row, orjson.loads(metadata))
                 for table in ("image_vectors", "text_vectors", "pictures", "items"):
                     connection.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
+                generations.forget_row(connection, row)
                 change.gone.add(row)
             if not _finish(connection, change):
                 change.version -= 1
@@ -170,9 +188,9 @@ class ItemStore:
     def vector(self, item_id: str, target: Target) -> Floats | None:
         """Return one vector of an item: [dim]."""
         with self.database.reading() as connection:
+            table = vector_tables(connection, self.identity)[target]
             found = connection.execute(
-                f"SELECT vector FROM {VECTOR_TABLE[target]} WHERE row = (SELECT row FROM items WHERE id = ?)",
-                (item_id,),
+                f"SELECT vector FROM {table} WHERE row = (SELECT row FROM items WHERE id = ?)", (item_id,)
             ).fetchone()
         return None if found is None else np.frombuffer(found[0], "<f4").astype(np.float32)
 
@@ -201,6 +219,39 @@ class ItemStore:
         with self.database.reading() as connection:
             yield State(connection, self.database.path, self.identity)
 
+    # The other generation of vectors
+
+    def standby(self) -> Identity | None:
+        """Return of which space the other generation is, if there is one."""
+        with self.database.reading() as connection:
+            return generations.standby(connection)
+
+    def is_in_use(self) -> bool:
+        """Say whether this generation's vectors are those in use."""
+        with self.database.reading() as connection:
+            (space,) = connection.execute("SELECT value FROM gallery WHERE key = 'space'").fetchone()
+        return bool(space == self.identity.space)
+
+    def begin_standby(self, identity: Identity) -> None:
+        """Make an empty other generation, or go on with the one of this space."""
+        with self.database.writing() as connection:
+            generations.begin(connection, identity)
+
+    def put_standby(self, items: Sequence[generations.Reembedded]) -> None:
+        """Store vectors of the other generation."""
+        with self.database.writing() as connection:
+            generations.put(connection, items)
+
+    def swap_standby(self) -> None:
+        """Use the other generation from now on, and keep this one beside it; all at once."""
+        with self.database.writing() as connection:
+            generations.swap(connection, version=stored_version(connection) + 1)
+
+    def discard_standby(self) -> None:
+        """Forget the other generation."""
+        with self.database.writing() as connection:
+            generations.discard(connection)
+
     # Snapshots
 
     def note_snapshot(self, snapshot_id: str, version: int) -> None:
@@ -220,6 +271,23 @@ class ItemStore:
         with self.database.reading() as connection:
             found = connection.execute("SELECT version FROM snapshots WHERE id = ?", (snapshot_id,)).fetchone()
         return found is not None and found[0] == version
+
+    def _refuse_other_generation(self, connection: Connection) -> None:
+        (space,) = connection.execute("SELECT value FROM gallery WHERE key = 'space'").fetchone()
+        if space != self.identity.space:
+            raise GalleryError(
+                f"the gallery has been moved to another model (space {space}) meanwhile: embed with that one.",
+                code="gallery_switched",
+            )
+
+    def _add_generations(self) -> None:
+        """Bring a file that was made before there were generations up to date; one opened read-only needs none."""
+        if self.database.read_only:
+            return
+        with self.database.writing() as connection:
+            for statement in generations.CREATE.split(";"):
+                connection.execute(statement)
+            connection.execute("UPDATE gallery SET value = ? WHERE key = 'schema_version'", (SCHEMA_VERSION,))
 
     def _create(self, identity: Identity) -> None:
         with self.database.maintaining() as connection:
@@ -279,6 +347,7 @@ def _upsert_one(connection: Connection, item: NewItem, change: Change) -> Outcom
             "UPDATE items SET text = ?, metadata = ?, content_digest = ?, updated_s = ? WHERE row = ?",
             (item.text, metadata, item.content_digest, now, row),
         )
+        generations.forget_row(connection, row)
     _put_parts(connection, row, item, is_new=found is None)
     _note(change, row, item)
     return "created" if found is None else "replaced"

@@ -7,6 +7,7 @@
 A write is committed to the disk first, then taken into memory, then acknowledged.
 """
 
+import copy
 import functools
 import logging
 import os
@@ -16,7 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -33,6 +34,9 @@ from index.tuning import Tuning, make_candidates
 from index.vectors import RowSet, prove_filters_are_obeyed
 from index.verify import find_problems
 from runtime.errors import GalleryError
+
+if TYPE_CHECKING:
+    from index.move import LocalMove
 
 MAX_TOP_K = 10_000
 MAX_PAGE = 1_000
@@ -81,6 +85,7 @@ class LocalGallery:
         self._filtered: OrderedDict[Filter, tuple[int, RowSet]] = OrderedDict()
         self._filtered_mutex = threading.Lock()
         self._untunable: dict[Target, int] = {}  # how many vectors there were when exact search was found better
+        self._successor: LocalGallery | None = None
         identity = self._prepare_folder(space=space, dim=dim, create=create)
         self._folder_lock = None if read_only else FolderLock(folder / _LOCK)
         try:
@@ -107,6 +112,11 @@ class LocalGallery:
             index_kind=self._memory.index_kind,
         )
 
+    @property
+    def space(self) -> str:
+        """Digest of the embedding space that this gallery answers from."""
+        return self._store.identity.space
+
     def upsert(self, items: Sequence[NewItem]) -> list[Outcome]:
         """Store items, all or none: durable and searchable when this returns."""
         self._refuse_writing()
@@ -120,11 +130,14 @@ class LocalGallery:
 
     def delete(self, item_id: str) -> bool:
         """Delete an item, durably and from searches at once; say whether there was one."""
-        self._refuse_writing()
+        self._refuse_closed()
+        self._refuse_read_only()
         with self._write_mutex:
-            change = self._store.delete(item_id)
-            self._take_in(change)
-        return bool(change.gone)
+            if self._successor is None:
+                change = self._store.delete(item_id)
+                self._take_in(change)
+                return bool(change.gone)
+        return self._successor.delete(item_id)
 
     def get(self, item_id: str) -> Item | None:
         """Return one item."""
@@ -172,6 +185,10 @@ class LocalGallery:
 
     def close(self) -> None:
         """Write a snapshot when much has changed, and let go of the gallery; closing twice does no harm."""
+        if self._successor is not None:
+            self._successor.close()
+            self._is_closed = True
+            return
         with self._upkeep_mutex, self._write_mutex:
             if self._is_closed:
                 return
@@ -265,6 +282,34 @@ class LocalGallery:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return before, self.stats().file_bytes
 
+    # Another model
+
+    def move_to(self, *, space: str, dim: int) -> "LocalMove":
+        """Begin to move the gallery to another embedding space, or go on with it; see `index.migrate`."""
+        from index.move import LocalMove
+
+        self._refuse_writing()
+        return LocalMove(self, Identity(space=space, dim=dim))
+
+    def succeed(self, identity: Identity, memory: Memory) -> "LocalGallery":
+        """Return this gallery for another generation of its vectors; the two share files, locks and writers."""
+        other = copy.copy(self)
+        other._store = self._store.of(identity)
+        other._memory = memory
+        other._filtered, other._filtered_mutex = OrderedDict(), threading.Lock()
+        other._untunable = {}
+        return other
+
+    def standby(self) -> Identity | None:
+        """Return the space of the other generation of vectors: that to go back to, or one that is not whole yet."""
+        return self._store.standby()
+
+    def discard_standby(self) -> None:
+        """Forget the other generation; there is no going back to it afterwards."""
+        self._refuse_writing()
+        with self._upkeep_mutex, self._write_mutex:
+            self._store.discard_standby()
+
     # Within
 
     def _prepare_folder(self, *, space: str | None, dim: int | None, create: bool) -> Identity | None:
@@ -289,11 +334,18 @@ class LocalGallery:
         return Identity(space=space, dim=dim)
 
     def _refuse_other_space(self, *, space: str | None, dim: int | None) -> None:
-        own = self._store.identity
+        own, other = self._store.identity, self._store.standby() if not self.read_only else None
+        if space not in (None, own.space) and other is not None and space == other.space:
+            raise GalleryError(
+                f"{self.folder} answers from space {own.space} and holds vectors of this bundle's space beside them, "
+                "of a model that it was moved from or is being moved to. Use the bundle of that space, or "
+                "`vernier index migrate` with this one.",
+                code="space_mismatch",
+            )
         if space not in (None, own.space):
             raise GalleryError(
                 f"{self.folder} was filled by a bundle of space {own.space}, and this bundle's space is {space}. "
-                "Use the bundle that filled it, or add its pictures to a new gallery with this one.",
+                "Use the bundle that filled it, or `vernier index migrate` to move it to this one.",
                 code="space_mismatch",
             )
         if dim not in (None, own.dim):
@@ -306,7 +358,7 @@ class LocalGallery:
         if not self.read_only:
             remove_leftovers(self.folder)
         snapshot = read_snapshot(self.folder, self._store)
-        if snapshot is None:
+        if snapshot is None or not self._store.is_in_use():  # or it is of the vectors in use by now
             return self._read_everything()
         with self._store.state() as state:
             change = state.changes_since(snapshot.version)
@@ -402,6 +454,11 @@ class LocalGallery:
 
     def _refuse_writing(self) -> None:
         self._refuse_closed()
+        self._refuse_read_only()
+        if self._successor is not None:
+            raise GalleryError(f"{self.folder} has been moved to another model meanwhile.", code="gallery_switched")
+
+    def _refuse_read_only(self) -> None:
         if self.read_only:
             raise GalleryError(f"{self.folder} is open for reading only.", code="gallery_read_only")
 

@@ -1,6 +1,6 @@
 """What a gallery's file holds as of one version, and what changed between two: for whoever keeps a copy in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from sqlite3 import Connection
@@ -12,6 +12,9 @@ from index.vectors import Rows
 from runtime.errors import GalleryError
 
 VECTOR_TABLE: dict[Target, str] = {"image": "image_vectors", "text": "text_vectors"}
+STANDBY_TABLE: dict[Target, str] = {"image": "standby_image_vectors", "text": "standby_text_vectors"}
+"""The vectors of the other generation; see `generations.py`."""
+
 LOOKUP = 500
 """So many rows or ids are asked for in one statement."""
 
@@ -53,6 +56,7 @@ class State:
         self.version = stored_version(connection)
         self._file = file
         self._dim = identity.dim
+        self._tables = vector_tables(connection, identity)
 
     def names(self) -> Iterator[tuple[int, str]]:
         """Yield row and id of every item, by row."""
@@ -63,11 +67,14 @@ class State:
         floor = int(self.connection.execute("SELECT value FROM gallery WHERE key = 'log_floor'").fetchone()[0])
         if not floor <= version <= self.version:
             return None
-        change = Change(version=self.version)
         found = self.connection.execute("SELECT DISTINCT row FROM changes WHERE version > ?", (version,))
-        touched = [row for (row,) in found]
-        for start in range(0, len(touched), LOOKUP):
-            self._look_up(touched[start : start + LOOKUP], change)
+        return self.change_of([row for (row,) in found])
+
+    def change_of(self, rows: Sequence[int]) -> Change:
+        """Return what to bring up to date in a copy where only these rows may be out of date."""
+        change = Change(version=self.version)
+        for start in range(0, len(rows), LOOKUP):
+            self._look_up(rows[start : start + LOOKUP], change)
         return change
 
     def vectors(self, target: Target) -> Iterator[tuple[Rows, Floats]]:
@@ -77,7 +84,7 @@ class State:
             GalleryError: `gallery_damaged` when a stored vector has the wrong length.
         """
         dim = self._dim
-        cursor = self.connection.execute(f"SELECT row, vector FROM {VECTOR_TABLE[target]} ORDER BY row")
+        cursor = self.connection.execute(f"SELECT row, vector FROM {self._tables[target]} ORDER BY row")
         while chunk := cursor.fetchmany(_CHUNK):
             rows = np.asarray([row for row, _ in chunk], np.int64)
             joined = b"".join(blob for _, blob in chunk)
@@ -95,7 +102,7 @@ class State:
         names = dict(self.connection.execute(f"SELECT row, id FROM items WHERE row IN ({listed})", rows).fetchall())
         change.names.update(names)
         change.gone.update(set(rows) - set(names))
-        for target, table in VECTOR_TABLE.items():
+        for target, table in self._tables.items():
             for row, blob in self.connection.execute(f"SELECT row, vector FROM {table} WHERE row IN ({listed})", rows):
                 change.vectors[target][row] = np.frombuffer(blob, "<f4").astype(np.float32)
 
@@ -103,6 +110,24 @@ class State:
 def stored_version(connection: Connection) -> int:
     """Return the gallery's version as this transaction sees it."""
     return int(connection.execute("SELECT value FROM gallery WHERE key = 'version'").fetchone()[0])
+
+
+def vector_tables(connection: Connection, identity: Identity) -> Mapping[Target, str]:
+    """Return the tables that hold the vectors of a space.
+
+    Raises:
+        GalleryError: `space_mismatch` when there are none any more.
+    """
+    spaces = dict(connection.execute("SELECT key, value FROM gallery WHERE key IN ('space', 'standby_space')"))
+    if spaces["space"] == identity.space:
+        return VECTOR_TABLE
+    if spaces.get("standby_space") == identity.space:
+        return STANDBY_TABLE
+    raise GalleryError(
+        f"the gallery has been moved to another model (space {spaces['space']}), and its vectors of space "
+        f"{identity.space} are gone. Open it with the bundle that it was moved to.",
+        code="space_mismatch",
+    )
 
 
 def marks(number: int) -> str:

@@ -1,0 +1,133 @@
+"""Moves a gallery to another model: every item is embedded again from what is stored of it, and then all at once.
+
+The items' stored pictures (512 pixels at their longest side, unless more was kept) and texts are what the new vectors
+are made from. Until the switch the gallery answers and takes writes as before; an item that is written meanwhile is
+embedded again. The old vectors are kept: going back is another migration, to the old bundle, for which hardly anything
+is left to do. Stopped or killed at any moment, it goes on where it was.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from index.gallery import Gallery, Move
+from index.generations import Pending, Reembedded
+from index.records import Target
+from runtime.encoder import Encoder, Floats
+from runtime.errors import GalleryError, VernierError
+from runtime.preprocess.image import decode_image
+
+Progress = Callable[[int, int], None]
+"""Called with how many vectors are made and how many there will be."""
+
+_MOST_NAMED = 10
+
+
+@dataclass(slots=True, kw_only=True)
+class Migration:
+    """A migration to a bundle.
+
+    Attributes:
+        batch_size: items that are embedded together.
+        share: share of the time that it works; in the rest it waits, so that searches beside it stay quick.
+        progress: told after every batch.
+        stop: set it to end the work after the batch in hand.
+    """
+
+    encoder: Encoder
+    batch_size: int = 32
+    share: float = 1.0
+    progress: Progress | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, gallery: Gallery, *, adopt: Callable[[Gallery], None] | None = None) -> Gallery:
+        """Move a gallery, and return the gallery of the new space. The one that was given is closed with it.
+
+        Args:
+            gallery: open for writing. One that is of the bundle's space already is returned as it is.
+            adopt: called with the gallery of the new space at the moment of the switch.
+
+        Raises:
+            GalleryError: `migration_incomplete`: items cannot be embedded by this bundle; the message names them.
+                `migration_stopped`: `stop` was set. The gallery answers as before, and what is done is kept.
+        """
+        if gallery.space == self.encoder.space:
+            return gallery
+        move = gallery.move_to(space=self.encoder.space, dim=self.encoder.dim)
+        broken = self._embed_all(move)
+        if broken:
+            raise _incomplete(broken)
+        return move.switch(lambda items: self._embedded(items, {}), adopt=adopt)
+
+    def _embed_all(self, move: Move) -> dict[str, str]:
+        """Embed what is not embedded yet; return id and reason of what cannot be."""
+        done, total = move.progress()
+        self._tell(done, total)
+        broken: dict[str, str] = {}
+        while items := move.pending(self.batch_size):
+            started = time.monotonic()
+            made = self._embedded(items, broken)
+            move.put(made)
+            done += sum(len(entry.vectors) for entry in made)
+            self._tell(min(done, total), total)
+            if self.stop.wait((time.monotonic() - started) * (1 / self.share - 1)):
+                raise GalleryError("the migration was stopped; begun again it goes on.", code="migration_stopped")
+        return broken
+
+    def _embedded(self, items: Sequence[Pending], broken: dict[str, str]) -> list[Reembedded]:
+        """Return the vectors of those items that can be embedded; note the others in `broken`."""
+        pixels: list[Floats] = []
+        texts: list[str] = []
+        good: list[Pending] = []
+        for item in items:
+            try:
+                prepared = self._prepared(item)
+            except VernierError as error:
+                broken[item.id] = str(error)
+                continue
+            good.append(item)
+            pixels += [] if prepared is None else [prepared]
+            texts += [item.text] if item.text is not None and "text" in item.targets else []
+        images = iter(self.encoder.embed_pixels(pixels).embedding if pixels else ())
+        sentences = iter(self.encoder.embed_texts(texts).embedding if texts else ())
+        made: list[Reembedded] = []
+        for item in good:
+            vectors: dict[Target, Floats] = {}
+            if "image" in item.targets:
+                vectors["image"] = next(images)
+            if "text" in item.targets:
+                vectors["text"] = next(sentences)
+            made.append(Reembedded(item=item, vectors=vectors))
+        return made
+
+    def _prepared(self, item: Pending) -> Floats | None:
+        """Return the pixels of an item's picture, if it has one.
+
+        Raises:
+            VernierError: the item cannot be embedded.
+        """
+        if "text" in item.targets:
+            if item.text is None:
+                raise GalleryError("its text was not stored, only its vector", code="migration_incomplete")
+            self.encoder.text_transform.encode([item.text])
+        if "image" not in item.targets:
+            return None
+        if item.picture is None:
+            raise GalleryError("its picture was not stored, only its vector", code="migration_incomplete")
+        image = decode_image(item.picture, target_px=self.encoder.manifest.image.size_px)
+        return self.encoder.image_input(image)
+
+    def _tell(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(done, total)
+
+
+def _incomplete(broken: dict[str, str]) -> GalleryError:
+    named = "; ".join(f"{item_id}: {reason.rstrip('.')}" for item_id, reason in list(broken.items())[:_MOST_NAMED])
+    more = f"; and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
+    return GalleryError(
+        f"{len(broken)} items cannot be embedded by the new model, and the gallery stays with the old one "
+        f"({named}{more}). Delete them, or store them again with picture and text; then run the migration again.",
+        code="migration_incomplete",
+    )
