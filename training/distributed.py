@@ -88,6 +88,12 @@ def merged(mapping: Mapping[str, str]) -> dict[str, str]:
     return {name: value for part in parts for name, value in part.items()}
 
 
+def wait_for_all() -> None:
+    """Go on when every process has come here."""
+    if world_size() > 1:
+        distributed.barrier()
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:  # noqa: ANN401

@@ -31,7 +31,7 @@ from training.checkpoint import (
 from training.config import TrainConfig
 from training.data.batch import PairBatch
 from training.data.source import PairSource
-from training.distributed import gather_keys, is_first, mean_over_processes, merged, rank, world_size
+from training.distributed import gather_keys, is_first, mean_over_processes, merged, rank, wait_for_all, world_size
 from training.encoding import PairsEncoding
 from training.errors import TrainingError
 from training.objectives.compose import ComposedObjective, ComposedOutput
@@ -166,17 +166,18 @@ class Trainer:
         model = whole(self.model.state_dict())
         average = whole(self.average.weights) if self.average is not None else None
         self.broken = merged(self.broken)
-        if not is_first():
-            return directory_of(self.workdir, self.step)
-        return write_checkpoint(
-            self.workdir,
-            config=self.config,
-            tokenizer=self.source.text_transform.tokenizer,
-            progress=Progress(step=self.step, commit=self.commit, metrics=self.metrics, broken=self.broken),
-            model=model,
-            average=average,
-            training_state=training_state,
-        )
+        if is_first():
+            write_checkpoint(
+                self.workdir,
+                config=self.config,
+                tokenizer=self.source.text_transform.tokenizer,
+                progress=Progress(step=self.step, commit=self.commit, metrics=self.metrics, broken=self.broken),
+                model=model,
+                average=average,
+                training_state=training_state,
+            )
+        wait_for_all()
+        return directory_of(self.workdir, self.step)
 
     def restore(self, checkpoint: Path) -> None:
         """Go back to the moment of a checkpoint of the same config; the next losses are those that would have come.
@@ -199,9 +200,9 @@ class Trainer:
                 world_size(),
             )
             return
-        torch.set_rng_state(drawn_on_cpu[rank()])
+        torch.set_rng_state(drawn_on_cpu[rank()].clone())
         if self.device.type == "cuda" and "random/cuda" in state:
-            torch.cuda.set_rng_state(state["random/cuda"].reshape(world_size(), -1)[rank()])
+            torch.cuda.set_rng_state(state["random/cuda"].reshape(world_size(), -1)[rank()].clone())
 
     def _prepare_blocks(self) -> None:
         if self.config.recompute_blocks:
