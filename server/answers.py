@@ -1,7 +1,9 @@
 """Small things every route needs."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
+import orjson
 from fastapi import Depends, Request
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -25,6 +27,11 @@ async def _timings(request: Request) -> Timings:
 
 ServiceOf = Annotated[Service, Depends(_service)]
 TimingsOf = Annotated[Timings, Depends(_timings)]
+
+
+def plain_answer(body: Mapping[str, Any]) -> Response:
+    """Return plain values as JSON."""
+    return Response(orjson.dumps(body), media_type="application/json")
 
 
 def json_answer(body: BaseModel, *, status: int = 200, keep_none: bool = False) -> Response:

@@ -39,9 +39,10 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
         docs_url=None,  # its assets come from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # server/tracing.py does
     )
     for module in (search, ground, proofread, embed, galleries, items, health, info, metrics, web):
-        app.include_router(module.router)
+        app.router.routes.extend(module.router.routes)  # not included, which would put a router into the way of each
     errors.install(app)
     openapi.install(app)
     app.add_middleware(Gzip)

@@ -5,15 +5,16 @@ company. Its size is bounded by an online fit of latency against size, so that w
 one batch of bounded length. Rows whose client left or whose deadline passed are dropped before they run.
 """
 
+import asyncio
 import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from runtime.errors import EngineError
 from server import work
@@ -58,48 +59,105 @@ class Watcher(Protocol):
 
 
 class Ticket(Generic[Out]):
-    """What one call waits for: the results of its rows, in order.
+    """What one call waits for: the results of its rows, in order. Tasks `await` it; threads ask for its `result`.
 
     Attributes:
-        future: the results, or the first error.
-        queued_s: how long the first row waited; known when the future is done.
+        queued_s: how long the first row waited; known when the results are there.
         alone_s: how long its rows should take in a batch of their own.
     """
 
     def __init__(self, num_rows: int, owner: Work) -> None:
-        self.future: Future[list[Out]] = Future()
         self.owner = owner
         self.since = time.monotonic()
         self.queued_s = -1.0
         self.alone_s = 0.0
+        self.loop = _running_loop()
         self._results: list[Out | None] = [None] * num_rows
         self._missing = num_rows
         self._lock = threading.Lock()
+        self._future: Future[list[Out]] | asyncio.Future[list[Out]] = (
+            Future() if self.loop is None else self.loop.create_future()
+        )
+
+    def __await__(self) -> Generator[Any, None, list[Out]]:
+        """Wait in a task."""
+        assert isinstance(self._future, asyncio.Future)
+        return self._future.__await__()
+
+    def result(self, timeout_s: float | None = None) -> list[Out]:
+        """Wait in a thread."""
+        assert isinstance(self._future, Future)
+        return self._future.result(timeout_s)
 
     @property
     def is_open(self) -> bool:
         """Whether anybody still waits."""
-        return not self.future.done()
+        return not self._future.done()
 
     def began(self, now: float) -> None:
         """Note that a row runs."""
         if self.queued_s < 0:
             self.queued_s = now - self.since
 
-    def give(self, at: int, result: Out) -> None:
-        """Deliver the result of a row."""
+    def give(self, at: int, result: Out) -> bool:
+        """Take the result of a row, from any thread; say whether it was the last one."""
         with self._lock:
             self._results[at] = result
             self._missing -= 1
-            if self._missing:
-                return
-        with suppress(InvalidStateError):  # nobody waits any more
-            self.future.set_result(self._results)  # type: ignore[arg-type]  # none is missing now
+            return self._missing == 0
 
-    def fail(self, error: BaseException) -> None:
-        """Deliver an error instead of everything."""
+    def cancel(self) -> None:
+        """Deliver nothing, from any thread: nobody waits any more."""
+        if self.loop is None:
+            self._future.cancel()
+        else:
+            _call_soon(self.loop, self._future.cancel)
+
+    def deliver(self, error: Exception | None = None) -> None:
+        """Deliver the results, or an error instead of them; within the loop of the task that waits, where one does."""
+        if self._future.done():
+            return  # nobody waits any more
         with suppress(InvalidStateError):
-            self.future.set_exception(error)
+            if error is None:
+                self._future.set_result(self._results)  # type: ignore[arg-type]  # none is missing now
+            else:
+                self._future.set_exception(error)
+
+
+class Settled(NamedTuple):
+    """A ticket whose results are all there, or with the error that stands for them."""
+
+    ticket: Ticket[Any]
+    error: Exception | None = None
+
+
+def settle(settled: Iterable[Settled]) -> None:
+    """Deliver, from any thread; an event loop is woken once for all who wait in it."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Settled]] = {}
+    for entry in settled:
+        if entry.ticket.loop is None:
+            entry.ticket.deliver(entry.error)
+        else:
+            by_loop.setdefault(entry.ticket.loop, []).append(entry)
+    for loop, entries in by_loop.items():
+        _call_soon(loop, _deliver, entries)
+
+
+def _deliver(settled: Iterable[Settled]) -> None:
+    for entry in settled:
+        entry.ticket.deliver(entry.error)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arguments: object) -> None:
+    with suppress(RuntimeError):  # the loop has ended, and those who waited with it
+        loop.call_soon_threadsafe(call, *arguments)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 @dataclass(slots=True)
@@ -168,11 +226,11 @@ class Batcher(Generic[Row, Out]):
         owner = work.current()
         ticket: Ticket[Out] = Ticket(len(rows), owner)
         if not rows:
-            ticket.future.set_result([])
+            ticket.deliver()
             return ticket
         with self._changed:
             if self._is_closing:
-                ticket.fail(RequestError("the server is ending.", code="not_ready"))
+                ticket.deliver(RequestError("the server is ending.", code="not_ready"))
                 return ticket
             for lane, count in Counter(lane for lane, _ in rows).items():
                 ticket.alone_s += self.fit(lane).seconds(count)
@@ -220,8 +278,7 @@ class Batcher(Generic[Row, Out]):
                     batch = self._running.pop(threading.get_ident(), None)
                 self._failed.add(batch.lane.graph if batch else self.name)
                 failed = EngineError(f"the {self.name} loop died of {type(error).__name__}.")
-                for waiting in batch.waiting if batch else ():
-                    waiting.ticket.fail(failed)
+                settle(Settled(waiting.ticket, failed) for waiting in (batch.waiting if batch else ()))
             else:
                 return
 
@@ -273,11 +330,12 @@ class Batcher(Generic[Row, Out]):
     def _is_wanted(self, lane: Lane, waiting: _Waiting[Row, Out]) -> bool:
         ticket = waiting.ticket
         if not ticket.is_open or ticket.owner.is_abandoned:
-            ticket.future.cancel()
+            ticket.cancel()
             self._watcher.dropped(lane.graph, "abandoned")
             return False
         if ticket.owner.is_late:
-            ticket.fail(RequestError("the time for this request ran out while it waited.", code="timed_out"))
+            late = RequestError("the time for this request ran out while it waited.", code="timed_out")
+            settle([Settled(ticket, late)])
             self._watcher.dropped(lane.graph, "late")
             return False
         return True
@@ -292,7 +350,7 @@ class Batcher(Generic[Row, Out]):
             if len(waiting) == 1:
                 if isinstance(error, EngineError):
                     self._failed.add(lane.graph)
-                waiting[0].ticket.fail(error)
+                settle([Settled(waiting[0].ticket, error)])
                 return
             middle = len(waiting) // 2
             self._run(lane, waiting[:middle])
@@ -303,11 +361,13 @@ class Batcher(Generic[Row, Out]):
         self._watcher.batch_done(lane.graph, rows=len(waiting), seconds=ended - started)
         self.last_success = ended
         self._failed -= {lane.graph, self.name}
+        settled: list[Settled] = []
         for entry, result in zip(waiting, results, strict=True):
             if isinstance(result, Exception):
-                entry.ticket.fail(result)
-            else:
-                entry.ticket.give(entry.at, result)
+                settled.append(Settled(entry.ticket, result))
+            elif entry.ticket.give(entry.at, result):
+                settled.append(Settled(entry.ticket))
+        settle(settled)
 
 
 def _check_count(results: Sequence[object], waiting: Iterable[object]) -> None:

@@ -90,6 +90,8 @@ def no_parameters(request: Request) -> None:
     Raises:
         RequestError: `request_invalid`, naming them.
     """
+    if not request.scope["query_string"]:
+        return
     wrong = [FieldError(name, f"fields go into the body, unless that is {IMAGE}*") for name in _names(request)]
     if wrong:
         raise RequestError("; ".join(f"{error.field}: {error.message}" for error in wrong), fields=wrong)

@@ -88,11 +88,20 @@ class EnginePool:
             TextError: a text is empty or far too long.
             EngineError: the engine failed.
         """
+        return self.joined(await self.text_rows(texts))
+
+    async def text_rows(self, texts: Sequence[str]) -> list[RowArrays]:
+        """Embed texts; each gives one row of arrays, without padding.
+
+        Raises:
+            TextError: a text is empty or far too long.
+            EngineError: the engine failed.
+        """
         held = {text: row for text in set(texts) if (row := self.texts.get(text)) is not None}
         missing = [text for text in dict.fromkeys(texts) if text not in held]
         if missing:
             held.update(zip(missing, await self._read(missing), strict=True))
-        return self._joined([held[text] for text in texts])
+        return [held[text] for text in texts]
 
     async def _read(self, texts: Sequence[str]) -> list[RowArrays]:
         """Tokenise and embed texts; each gives one row, without padding."""
@@ -113,7 +122,8 @@ class EnginePool:
             rows.append(row)
         return rows
 
-    def _joined(self, rows: Sequence[RowArrays]) -> TextFeatures:
+    def joined(self, rows: Sequence[RowArrays]) -> TextFeatures:
+        """Return rows of texts as what an encoder gives."""
         if not rows:
             return self.encoder.embed_texts([])
         batch = TextBatch(
@@ -197,7 +207,7 @@ class EnginePool:
 
 
 async def _results(ticket: Ticket[RowArrays]) -> list[RowArrays]:
-    rows = await asyncio.wrap_future(ticket.future)
+    rows = await ticket
     if (stopwatch := timings.current.get()) is not None:
         stopwatch.waited(ticket.queued_s, worked_s=ticket.alone_s)
     return rows

@@ -124,7 +124,7 @@ class _BatchedEngine:
         """See `Engine.run`."""
         count = len(next(iter(inputs.values())))
         rows = [{name: values[at] for name, values in inputs.items()} for at in range(count)]
-        done = self._graphs.submit(self._name, rows, outputs).future.result()
+        done = self._graphs.submit(self._name, rows, outputs).result()
         return {name: np.stack([row[name] for row in done]) for name in done[0]}
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import orjson
 
 from index import Gallery, Item, parse_filter
-from runtime.encoder import Floats, ImageFeatures, TextFeatures
+from runtime.encoder import Floats, ImageFeatures
 from runtime.errors import GraphMissingError
 from server.errors import field_error
 from server.explaining import Explanation, explain_pair
+from server.graphs import RowArrays
 from server.pictures import one_picture, picture_bytes, unknown_item
-from server.schemas.common import GallerySummary
-from server.schemas.search import Hit, SearchAnswer, SearchRequest
+from server.schemas.common import JsonObject
+from server.schemas.search import SearchRequest
 from server.searches import Query
 from server.seeing import Seen, see
 from server.service import Service
@@ -30,7 +31,7 @@ class _Query:
 
     vector: Floats
     text: str | None
-    texts: TextFeatures | None
+    texts: list[RowArrays]
     picture: Seen | None
 
 
@@ -57,8 +58,8 @@ class _Pair:
     text: str
 
 
-async def answer(service: Service, query: SearchRequest, uploaded: bytes | None, timings: Timings) -> SearchAnswer:
-    """Answer one query.
+async def answer(service: Service, query: SearchRequest, uploaded: bytes | None, timings: Timings) -> JsonObject:
+    """Answer one query: a `SearchAnswer` as plain JSON, whose parts are known to be right and made by the dozen.
 
     Raises:
         RequestError: `request_invalid`, and what `server.pictures` raises.
@@ -97,11 +98,11 @@ async def answer(service: Service, query: SearchRequest, uploaded: bytes | None,
             missing = [hit for hit in scored if hit.id not in pairs]
             pairs |= await _pairs(service, gallery, query, embedded, missing)
             explanations = await _explained(service, scored, pairs)
-    return SearchAnswer(
-        hits=[_hit(query, hit, found.items.get(hit.id), explanations.get(hit.id)) for hit in scored],
-        gallery=GallerySummary(name=query.gallery, items=info.items, version=info.version),
-        timings_ms=timings.milliseconds(),
-    )
+    return {
+        "hits": [_hit(query, hit, found.items.get(hit.id), explanations.get(hit.id)) for hit in scored],
+        "gallery": {"name": query.gallery, "items": info.items, "version": info.version},
+        "timings_ms": timings.milliseconds(),
+    }
 
 
 def _check(service: Service, query: SearchRequest, uploaded: bytes | None) -> None:
@@ -134,16 +135,17 @@ def _check(service: Service, query: SearchRequest, uploaded: bytes | None) -> No
 
 
 async def _embed(service: Service, query: SearchRequest, uploaded: bytes | None, timings: Timings) -> _Query:
-    texts, picture = None, None
+    texts: list[RowArrays] = []
+    picture = None
     parts: list[tuple[float, Floats]] = []
     if query.text is not None:
         with timings.stage("embed_text"):
-            texts = await service.engines.text_features([query.text])
-        parts.append((query.text_weight, texts.embedding[0]))
+            texts = await service.engines.text_rows([query.text])
+        parts.append((query.text_weight, texts[0]["text_embedding"]))
     if query.negative_text is not None:
         with timings.stage("embed_text"):
-            unlike = await service.engines.text_features([query.negative_text])
-        parts.append((-query.negative_weight, unlike.embedding[0]))
+            unlike = await service.engines.text_rows([query.negative_text])
+        parts.append((-query.negative_weight, unlike[0]["text_embedding"]))
     stored = await _stored_vector(service, query)
     if stored is not None:
         parts.append((query.image_weight, stored))
@@ -167,6 +169,8 @@ async def _stored_vector(service: Service, query: SearchRequest) -> Floats | Non
 
 def _sum(parts: Sequence[tuple[float, Floats]]) -> Floats:
     """Return the weighted sum of unit vectors, as a unit vector again."""
+    if len(parts) == 1:
+        return parts[0][1]
     total = np.sum([weight * vector for weight, vector in parts], axis=0)
     length = float(np.linalg.norm(total))
     if length < _SHORTEST * max(abs(weight) for weight, _ in parts):
@@ -216,8 +220,7 @@ async def _reranked(
     if not pairs:
         return list(hits)
     if query.target == "image":
-        assert embedded.texts is not None
-        texts, image = embedded.texts, _stacked([pair.image for pair in pairs.values()])
+        texts, image = service.engines.joined(embedded.texts), _stacked([pair.image for pair in pairs.values()])
     else:
         assert embedded.picture is not None
         texts = await service.engines.text_features([pair.text for pair in pairs.values()])
@@ -246,15 +249,18 @@ async def _explained(service: Service, hits: Sequence[_Scored], pairs: dict[str,
     return explained
 
 
-def _hit(query: SearchRequest, hit: _Scored, item: Item | None, explanation: Explanation | None) -> Hit:
-    explained = explanation or (Explanation.nothing() if query.explain else None)
-    return Hit.model_construct(  # of parts that are known to be right, and made by the dozen
-        id=hit.id,
-        score=hit.score,
-        match=hit.match,
-        metadata=dict(item.metadata) if item is not None and "metadata" in query.include else None,
-        text=item.text if item is not None and "text" in query.include else None,
-        image_size=explained.image_size if explained else None,
-        regions=explained.regions if explained else None,
-        words=explained.words if explained else None,
-    )
+def _hit(query: SearchRequest, hit: _Scored, item: Item | None, explanation: Explanation | None) -> JsonObject:
+    answer: JsonObject = {"id": hit.id, "score": hit.score}
+    if hit.match is not None:
+        answer["match"] = hit.match
+    if item is not None and "metadata" in query.include:
+        answer["metadata"] = item.metadata
+    if item is not None and "text" in query.include and item.text is not None:
+        answer["text"] = item.text
+    if query.explain:
+        explained = explanation or Explanation.nothing()
+        if explained.image_size is not None:
+            answer["image_size"] = explained.image_size
+        answer["regions"] = [region.model_dump() for region in explained.regions]
+        answer["words"] = [word.model_dump() for word in explained.words]
+    return answer

@@ -14,6 +14,7 @@ from runtime.encoder import Encoder
 from runtime.errors import UsageError
 from server import logs
 from server.app import create_app
+from server.protocol import Protocol
 from server.service import Service
 from server.settings import Settings, unknown_variables
 
@@ -43,7 +44,7 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
         service.start()
         config = uvicorn.Config(
             create_app(settings, service=service),
-            http="httptools",
+            http=Protocol,
             loop="uvloop",
             ws="none",
             lifespan="on",

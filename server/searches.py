@@ -1,6 +1,5 @@
 """Searches of all clients, in batches: one pass over a gallery's vectors answers several queries."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,7 +64,7 @@ class Searches:
         steps = next((step for step in _TOP_K_STEPS if query.top_k <= step), query.top_k)
         shared = (query.gallery, query.filter_key, query.exclude)
         ticket = self._batcher.submit([(Lane("search", (query.target, steps), shared), query)])
-        found = await asyncio.wrap_future(ticket.future)
+        found = await ticket
         if (stopwatch := timings.current.get()) is not None:
             stopwatch.waited(ticket.queued_s, worked_s=ticket.alone_s)
         return found[0]

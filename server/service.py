@@ -10,6 +10,7 @@ from runtime.errors import EngineError, UsageError
 from server import work
 from server.admission import Admission
 from server.byte_cache import ByteCache
+from server.door import Door
 from server.engine_pool import EnginePool
 from server.errors import RequestError
 from server.fetching import Fetcher
@@ -22,6 +23,7 @@ from server.workers import Workers
 
 if TYPE_CHECKING:
     from server.seeing import Seen
+    from server.tracing import Tracer
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class Service:
     searches: Searches
     fetcher: Fetcher
     seen: "ByteCache[Seen]"
+    tracer: "Tracer | None" = None
 
     def __init__(self, settings: Settings, *, encoder: Encoder | None = None) -> None:
         """Prepare.
@@ -54,6 +57,7 @@ class Service:
             max_wait_s=None if settings.max_wait_ms is None else settings.max_wait_ms / 1000,
         )
         self.rate_limits = RateLimits(per_s=settings.rate_limit, burst=settings.rate_burst)
+        self.door = Door(self)
         self.is_draining = False
         self._encoder = encoder
         self._store: Workers | None = None

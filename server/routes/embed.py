@@ -15,6 +15,7 @@ from server.body import IMAGE, JSON, content_type, no_parameters, read_all, read
 from server.errors import field_error
 from server.openapi import body_of, picture_body
 from server.pictures import picture_bytes
+from server.plain_route import PlainRoute
 from server.schemas.common import ImageReference
 from server.schemas.embed import (
     EmbedAnswer,
@@ -30,7 +31,7 @@ from server.service import Service
 from server.texts import check_texts
 from server.timings import Timings
 
-router = APIRouter(tags=["embed"])
+router = APIRouter(tags=["embed"], route_class=PlainRoute)
 
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 

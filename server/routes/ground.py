@@ -17,12 +17,13 @@ from server.boxes import in_pixels
 from server.errors import field_error
 from server.openapi import body_of
 from server.pictures import picture_bytes
+from server.plain_route import PlainRoute
 from server.schemas.ground import GroundAnswer, GroundedBox, GroundRequest, PhraseGrounding
 from server.seeing import Seen, see
 from server.service import Service
 from server.texts import check_texts
 
-router = APIRouter(tags=["look closer"])
+router = APIRouter(tags=["look closer"], route_class=PlainRoute)
 
 
 @router.post("/ground", response_model=GroundAnswer, openapi_extra=body_of(GroundRequest, multipart=True))

@@ -8,12 +8,13 @@ from server.answers import ServiceOf, TimingsOf, json_answer
 from server.body import read_sent
 from server.openapi import body_of
 from server.pictures import picture_bytes
+from server.plain_route import PlainRoute
 from server.schemas.proofread import JudgedWord, ProofreadAnswer, ProofreadRequest, SuggestedWord
 from server.seeing import see
 from server.texts import check_texts
 from server.timings import Timings
 
-router = APIRouter(tags=["look closer"])
+router = APIRouter(tags=["look closer"], route_class=PlainRoute)
 
 
 @router.post("/proofread", response_model=ProofreadAnswer, openapi_extra=body_of(ProofreadRequest, multipart=True))

@@ -85,12 +85,12 @@ def rows_of(machine: Machine) -> list[list[object]]:
 
 
 def test_an_idle_loop_runs_a_row_at_once_and_a_busy_one_lets_rows_gather(batcher: Batcher, machine: Machine) -> None:
-    assert submit(batcher, 7).future.result(10) == [14]
+    assert submit(batcher, 7).result(10) == [14]
     hold(batcher, machine)
     tickets = [submit(batcher, number) for number in (1, 2, 3)]
     assert machine.batches == []
     machine.may_run.set()
-    assert [ticket.future.result(10) for ticket in tickets] == [[2], [4], [6]]
+    assert [ticket.result(10) for ticket in tickets] == [[2], [4], [6]]
     assert rows_of(machine) == [[1, 2, 3]]
 
 
@@ -98,9 +98,9 @@ def test_rows_of_one_call_come_back_in_order_from_several_batches(batcher: Batch
     hold(batcher, machine)
     ticket = submit(batcher, *range(10))
     machine.may_run.set()
-    assert ticket.future.result(10) == [2 * number for number in range(10)]
+    assert ticket.result(10) == [2 * number for number in range(10)]
     assert [len(rows) for rows in rows_of(machine)] == [4, 4, 2]
-    assert submit(batcher).future.result(10) == []
+    assert submit(batcher).result(10) == []
 
 
 @pytest.mark.parametrize(("row", "error"), [("poison", ValueError), ("bad", EngineError)])
@@ -108,10 +108,10 @@ def test_one_bad_row_fails_alone(batcher: Batcher, machine: Machine, row: str, e
     hold(batcher, machine)
     before, bad, after = submit(batcher, 1), submit(batcher, row), submit(batcher, 2)
     machine.may_run.set()
-    assert before.future.result(10) == [2]
-    assert after.future.result(10) == [4]
+    assert before.result(10) == [2]
+    assert after.result(10) == [4]
     with pytest.raises(error):
-        bad.future.result(10)
+        bad.result(10)
     assert not batcher.has_failed
 
 
@@ -121,7 +121,7 @@ def test_lanes_do_not_mix_and_the_oldest_goes_first(batcher: Batcher, machine: M
     tickets = [submit(batcher, at, lane=lane) for at, lane in enumerate((long, short, long, short))]
     machine.may_run.set()
     for ticket in tickets:
-        ticket.future.result(10)
+        ticket.result(10)
     assert machine.batches == [(long, [0, 2]), (short, [1, 3])]
 
 
@@ -131,15 +131,15 @@ def test_work_that_nobody_wants_never_runs(batcher: Batcher, machine: Machine, m
     abandoned, cancelled = submit(batcher, 1, work=left), submit(batcher, 2)
     overdue, wanted = submit(batcher, 3, work=late), submit(batcher, 4)
     left.is_abandoned = True
-    cancelled.future.cancel()
+    cancelled.cancel()
     time.sleep(0.1)
     machine.may_run.set()
-    assert wanted.future.result(10) == [8]
+    assert wanted.result(10) == [8]
     with pytest.raises(VernierError, match="ran out") as error:
-        overdue.future.result(10)
+        overdue.result(10)
     assert error.value.code == "timed_out"
     with pytest.raises(CancelledError):
-        abandoned.future.result(10)
+        abandoned.result(10)
     assert rows_of(machine) == [[4]]
     told = metrics.exposition().decode()
     assert 'vernier_rows_dropped_total{graph="words",reason="abandoned"} 2.0' in told
@@ -154,7 +154,7 @@ def test_interactive_rows_go_before_ingest_but_not_for_ever(batcher: Batcher, ma
     old.since -= INGEST_LATENESS_S + 1
     machine.may_run.set()
     for ticket in (ingest, interactive, old):
-        ticket.future.result(10)
+        ticket.result(10)
     assert rows_of(machine) == [["o"], [1], ["i"]]
 
 
@@ -165,26 +165,26 @@ def test_batches_stay_as_short_as_wanted(machine: Machine, metrics: Metrics) -> 
     hold(batcher, machine)
     ticket = submit(batcher, *range(20), lane=Lane("known"))
     machine.may_run.set()
-    ticket.future.result(10)
+    ticket.result(10)
     batcher.close()
     assert len(rows_of(machine)[0]) in (7, 8)
 
 
 def test_a_loop_that_dies_begins_anew_and_says_so(batcher: Batcher, machine: Machine, metrics: Metrics) -> None:
     with pytest.raises(EngineError, match="died"):
-        submit(batcher, "death").future.result(10)
+        submit(batcher, "death").result(10)
     assert batcher.has_failed
-    assert submit(batcher, 3).future.result(10) == [6]
+    assert submit(batcher, 3).result(10) == [6]
     assert not batcher.has_failed
     assert 'vernier_loop_restarts_total{loop="test"} 1.0' in metrics.exposition().decode()
 
 
 def test_what_runs_well_does_not_hide_what_fails(batcher: Batcher, machine: Machine) -> None:
     with pytest.raises(EngineError):
-        submit(batcher, "death").future.result(10)
-    submit(batcher, 3, lane=Lane("images")).future.result(10)
+        submit(batcher, "death").result(10)
+    submit(batcher, 3, lane=Lane("images")).result(10)
     assert batcher.has_failed
-    submit(batcher, 3).future.result(10)
+    submit(batcher, 3).result(10)
     assert not batcher.has_failed
 
 
@@ -192,9 +192,9 @@ def test_closing_runs_what_is_queued_and_takes_nothing_more(machine: Machine, me
     batcher = Batcher("test", machine, num_loops=2, max_rows=lambda _: 4, max_batch_s=1, watcher=metrics)
     tickets = [submit(batcher, number) for number in range(20)]
     batcher.close()
-    assert [ticket.future.result(0) for ticket in tickets] == [[2 * number] for number in range(20)]
+    assert [ticket.result(0) for ticket in tickets] == [[2 * number] for number in range(20)]
     with pytest.raises(VernierError, match="ending"):
-        submit(batcher, 1).future.result(0)
+        submit(batcher, 1).result(0)
 
 
 @given(
@@ -242,7 +242,7 @@ def test_batched_rows_are_what_the_encoder_gives_alone(graphs: Graphs) -> None:
         features = encoder.embed_texts([text])
         rows.append({"ids": features.batch.ids[0], "mask": features.batch.mask[0]})
         alone.append(features)
-    for row, features in zip(graphs.submit("text_encoder", rows).future.result(10), alone, strict=True):
+    for row, features in zip(graphs.submit("text_encoder", rows).result(10), alone, strict=True):
         np.testing.assert_allclose(row["text_embedding"], features.embedding[0], atol=1e-6)
         np.testing.assert_allclose(row["word_tokens"], features.word_tokens[0], atol=1e-6)
 
@@ -286,6 +286,6 @@ def test_judging_in_many_threads_gives_what_it_gives_alone(metrics: Metrics, wit
 def test_numbers_that_are_none_fail_alone(graphs: Graphs) -> None:
     good, bad = np.zeros((3, 32, 32), np.float32), np.full((3, 32, 32), np.nan, np.float32)
     tickets = [graphs.submit("image_encoder", [{"pixels": pixels}]) for pixels in (good, bad, good)]
-    assert len(tickets[0].future.result(10)) == len(tickets[2].future.result(10)) == 1
+    assert len(tickets[0].result(10)) == len(tickets[2].result(10)) == 1
     with pytest.raises(EngineError, match="numbers"):
-        tickets[1].future.result(10)
+        tickets[1].result(10)
