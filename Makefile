@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check unit e2e bench loadtest demo-bundle photos lock clean
+.PHONY: help setup serve test check unit e2e bench loadtest demo-bundle photos ablation lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 16
@@ -64,6 +64,13 @@ photos: $(VENV)/.dev ## train, export, index and evaluate the photo recipe on DA
 demo-bundle: $(VENV)/.dev ## train the demo bundle from drawn scenes (about half an hour on a quiet core; resumable) into bundles/demo
 	@$(BIN)/vernier train --recipe training.recipes.baseline:tiny --workdir runs/demo $$(test -d runs/demo/checkpoints && echo --resume)
 	@$(BIN)/vernier export "$$(ls -d runs/demo/checkpoints/step-* | tail -n 1)" --out bundles/demo
+
+SEEDS ?= 0 1 2
+BASELINE ?= training.recipes.baseline:ablation
+
+ablation: $(VENV)/.dev ## RECIPE=… beside BASELINE=… on drawn scenes, SEEDS="0 1 2" [NAME=…] [JOBS=…]; a report in docs/experiments (under two hours on 2 cores; resumable)
+	@test -n "$(RECIPE)" || { echo 'name a recipe: make ablation RECIPE=training.recipes.vilem:ablation'; exit 2; }
+	@$(BIN)/python scripts/ablation.py $(RECIPE) --baseline $(BASELINE) --seeds $(SEEDS) $(if $(NAME),--name $(NAME)) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
 
 loadtest: $(VENV)/.dev ## a short mixed load on a server of its own, judged by loadtests/thresholds.toml
 	@scripts/loadtest.sh $(ARGS)

@@ -1,19 +1,24 @@
 """Grounding: is the phrase's place found?
 
 *Acc@0.5* is over phrases with one true box: the best box overlaps it with an intersection over union of at least 0.5.
-*Pointing* is over all phrases: the hottest point of the heat map lies in any of the true boxes. Two controls need no
-model: pointing at the middle of the picture, and calling the whole picture the box. What is not above them is no
-grounding. Boxes are (x0, y0, x1, y1) in fractions of the picture.
+*Pointing* is over all phrases: the hottest point of the heat map lies in any of the true boxes. *Secondary pointing* is
+over the phrases whose boxes are smaller than those of another phrase of their picture: not its main thing.
+
+Two controls need no model: pointing at the middle of the picture, and calling the whole picture the box. The third,
+`blind_…`, is the model's own answer to *another* phrase of the same picture: a model that always points at the same
+salient thing is no better than that. Boxes are (x0, y0, x1, y1) in fractions of the picture.
+
+Papers: pointing game, Zhang et al. (2016); secondary things as in SoftMask++ (2023), whose own measure differs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.intervals import Weights, estimate, weighted_rate
+from evaluation.intervals import Outcomes, estimate_rates
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
@@ -31,12 +36,14 @@ class GroundedRow:
         truth: its true boxes, at least one.
         box: the best box found; None when none was.
         point: the hottest point.
+        phrase: what was looked for.
         group: which rows belong together (the picture); these are resampled as one.
     """
 
     truth: Sequence[Box]
     box: Box | None
     point: Point
+    phrase: str
     group: int
 
 
@@ -58,33 +65,86 @@ def is_in(point: Point, box: Box) -> bool:
     return box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
 
 
-def summarise(rows: Sequence[GroundedRow], *, seed: int = 0) -> dict[str, Any]:
-    """The `grounding` group of the result. Resampled are pictures, each with all its phrases."""
-    picture, group = np.unique([row.group for row in rows], return_inverse=True)
-    single = np.array([len(row.truth) == 1 for row in rows], bool)
-    hits: dict[str, NDArray[np.bool_]] = {
-        "acc@0.5": np.array([row.box is not None and _covers(row.box, row.truth) for row in rows], bool),
-        "pointing": np.array([_points(row.point, row.truth) for row in rows], bool),
-        "centre_pointing": np.array([_points(CENTRE, row.truth) for row in rows], bool),
+def compare(rows: Sequence[GroundedRow]) -> Outcomes:
+    """Compare the places that were found with the true ones."""
+    others = _others(rows)
+    is_single = np.array([len(row.truth) == 1 for row in rows], bool)
+    has_other = np.array([other is not None for other in others], bool)
+    is_secondary = _secondary(rows)
+    pointing, centre = (
+        np.array([_points(point, row.truth) for row, point in zip(rows, points, strict=True)], bool)
+        for points in ([row.point for row in rows], [CENTRE] * len(rows))
+    )
+    blind = [(row, rows[other]) for row, other in zip(rows, others, strict=True) if other is not None]
+    hits = {
+        "acc@0.5": np.array([_covers(row.box, row.truth) for row in rows], bool),
+        "pointing": pointing,
+        "secondary_pointing": pointing,
+        "centre_pointing": centre,
+        "secondary_centre_pointing": centre,
         "whole_image_acc@0.5": np.array([_covers(WHOLE, row.truth) for row in rows], bool),
+        "blind_acc@0.5": _spread([_covers(other.box, row.truth) for row, other in blind], has_other),
+        "blind_pointing": _spread([_points(other.point, row.truth) for row, other in blind], has_other),
     }
+    return Outcomes(
+        hits=hits,
+        counted={
+            "acc@0.5": is_single,
+            "whole_image_acc@0.5": is_single,
+            "blind_acc@0.5": is_single & has_other,
+            "blind_pointing": has_other,
+            "secondary_pointing": is_secondary,
+            "secondary_centre_pointing": is_secondary,
+        },
+    )
 
-    def statistic(weights: Weights) -> Mapping[str, float]:
-        counted = weights[group]
-        return {
-            name: weighted_rate(hit, counted * single if name.endswith("acc@0.5") else counted)
-            for name, hit in hits.items()
-        }
 
+def summarise(rows: Sequence[GroundedRow], found: Outcomes, *, seed: int = 0) -> dict[str, Any]:
+    """The `grounding` group of the result. Resampled are pictures, each with all its phrases."""
+    group = np.array([row.group for row in rows], np.int64)
+    rates = estimate_rates(found, group=group, seed=seed)
     return {
-        "count": len(rows),
-        "count_single_box": int(single.sum()),
-        **estimate(statistic, num_groups=len(picture), seed=seed),
+        "count": rates.pop("count"),
+        "count_single_box": int(found.counted["acc@0.5"].sum()),
+        "count_secondary": int(found.counted["secondary_pointing"].sum()),
+        **rates,
     }
 
 
-def _covers(box: Box, truth: Sequence[Box]) -> bool:
-    return any(iou(box, true) >= OVERLAP for true in truth)
+def _others(rows: Sequence[GroundedRow]) -> list[int | None]:
+    """For each row the next row of its picture with another phrase and other boxes; None where there is none."""
+    of_picture: dict[int, list[int]] = {}
+    for at, row in enumerate(rows):
+        of_picture.setdefault(row.group, []).append(at)
+    found: list[int | None] = []
+    for at, row in enumerate(rows):
+        mates = of_picture[row.group]
+        place = mates.index(at)
+        turned = mates[place + 1 :] + mates[:place]
+        found.append(
+            next((mate for mate in turned if rows[mate].phrase != row.phrase and rows[mate].truth != row.truth), None)
+        )
+    return found
+
+
+def _secondary(rows: Sequence[GroundedRow]) -> NDArray[np.bool_]:
+    """Which rows have a largest box smaller than that of another phrase of their picture, `[rows]`."""
+    area = [max(_area(box) for box in row.truth) for row in rows]
+    largest: dict[int, float] = {}
+    for row, size in zip(rows, area, strict=True):
+        largest[row.group] = max(size, largest.get(row.group, 0.0))
+    return np.array([size < largest[row.group] for row, size in zip(rows, area, strict=True)], bool)
+
+
+def _spread(values: Sequence[bool], places: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Put values, in order, where `places` holds; false elsewhere."""
+    spread = np.zeros(len(places), bool)
+    spread[places] = values
+    return spread
+
+
+def _covers(box: Box | None, truth: Sequence[Box]) -> bool:
+    return box is not None and any(iou(box, true) >= OVERLAP for true in truth)
 
 
 def _points(point: Point, truth: Sequence[Box]) -> bool:

@@ -1,9 +1,11 @@
 """From answers to the groups of the result: which scores of which rows a metric is given.
 
-A row whose picture could not be read is left out; a group of which nothing is left is an error.
+Each function gives the group's numbers and what became of each of its items. A row whose picture could not be read is
+left out; a group of which nothing is left is an error.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,29 @@ from evaluation.edits import WrongWords
 from evaluation.grounding import GroundedRow
 from evaluation.hard_negatives import PairScores
 from evaluation.image_pairs import BlindScores, QuadScores
-from evaluation.proofreading import JudgedRow
+from evaluation.items import Item, ItemWord
+from evaluation.proofreading import JudgedRow, JudgedWord
 from evaluation.questions import other_caption
 from evaluation.readers import GroundingRow, HardNegativeRow, ImagePairRow, JudgementRow, StatementRow
+from evaluation.statements import StatementScores
 from evaluation.sweep import Answers, Progress, Score, embed_texts
 from runtime.encoder import Encoder
 from runtime.errors import DataError
+
+_NO_SCORE = Score(dual=float("nan"), judge=float("nan"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A group of the result.
+
+    Attributes:
+        numbers: its entry in the result.
+        items: what became of each item.
+    """
+
+    numbers: dict[str, Any]
+    items: list[Item] = field(default_factory=list)
 
 
 def _refuse_nothing(what: str, kept: int) -> None:
@@ -27,9 +46,7 @@ def _refuse_nothing(what: str, kept: int) -> None:
         raise DataError(f"no row of {what} is left: none of its pictures can be read.")
 
 
-def retrieval_group(
-    encoder: Encoder, captions: dict[str, list[str]], answers: Answers, progress: Progress
-) -> dict[str, Any]:
+def retrieval_group(encoder: Encoder, captions: dict[str, list[str]], answers: Answers, progress: Progress) -> Group:
     """Rank all captions and pictures that are left.
 
     Args:
@@ -42,72 +59,130 @@ def retrieval_group(
     _refuse_nothing("retrieval", len(names))
     texts = [text for name in names for text in captions[name]]
     text_image = np.repeat(np.arange(len(names)), [len(captions[name]) for name in names])
-    embedded = embed_texts(encoder, texts, progress=progress)
     ranks = retrieval.rank(
         np.stack([answers.embeddings[name] for name in names]),
-        np.stack([embedded[text] for text in texts]),
+        embed_texts(encoder, texts, progress=progress),
         text_image,
     )
-    return retrieval.summarise(ranks, text_image)
+    items = [
+        Item(group="text_to_image", picture=names[at], asked=(text,), **_ranked(rank))
+        for text, at, rank in zip(texts, text_image, ranks.text_to_image, strict=True)
+    ]
+    items += [
+        Item(group="image_to_text", picture=name, asked=(), **_ranked(rank))
+        for name, rank in zip(names, ranks.image_to_text, strict=True)
+    ]
+    return Group(numbers=retrieval.summarise(ranks, text_image), items=items)
 
 
-def hard_negatives_group(rows: Sequence[HardNegativeRow], answers: Answers) -> dict[str, Any]:
+def _ranked(rank: np.int64) -> dict[str, Any]:
+    return {
+        "hits": {f"r@{cutoff}": bool(rank <= cutoff) for cutoff in retrieval.CUTOFFS},
+        "scores": {"rank": int(rank)},
+    }
+
+
+def hard_negatives_group(rows: Sequence[HardNegativeRow], answers: Answers) -> Group:
     """Compare the scores of each caption and its wrong one."""
     kept = [row for row in rows if row.image in answers.embeddings]
     _refuse_nothing("hard negatives", len(kept))
     caption = [answers.scores[row.image, row.caption] for row in kept]
     negative = [answers.scores[row.image, row.negative_caption] for row in kept]
-    blind_caption = [answers.blind_scores.get((row.image, row.caption)) for row in kept]
-    blind_negative = [answers.blind_scores.get((row.image, row.negative_caption)) for row in kept]
-    return hard_negatives.summarise(
+    blind_caption = [answers.blind_scores.get((row.image, row.caption), _NO_SCORE) for row in kept]
+    blind_negative = [answers.blind_scores.get((row.image, row.negative_caption), _NO_SCORE) for row in kept]
+    found = hard_negatives.compare(
         judge=PairScores(caption=_judges(caption), negative=_judges(negative)),
         dual=PairScores(caption=_duals(caption), negative=_duals(negative)),
         blind=PairScores(caption=_judges(blind_caption), negative=_judges(blind_negative)),
-        types=[row.type for row in kept],
+        blind_dual=PairScores(caption=_duals(blind_caption), negative=_duals(blind_negative)),
     )
+    items = [
+        Item(
+            group="hard_negatives",
+            picture=row.image,
+            asked=(row.caption, row.negative_caption),
+            type=row.type,
+            hits=found.at(at),
+            scores={"caption": caption[at].judge, "negative_caption": negative[at].judge},
+        )
+        for at, row in enumerate(kept)
+    ]
+    return Group(numbers=hard_negatives.summarise(found, [row.type for row in kept]), items=items)
 
 
-def _judges(scores: Sequence[Score | None]) -> NDArray[np.float64]:
-    return np.array([np.nan if score is None else score.judge for score in scores], np.float64)
+def _judges(scores: Sequence[Score]) -> NDArray[np.float64]:
+    return np.array([score.judge for score in scores], np.float64)
 
 
 def _duals(scores: Sequence[Score]) -> NDArray[np.float64]:
     return np.array([score.dual for score in scores], np.float64)
 
 
-def proofreading_group(
-    rows: Sequence[HardNegativeRow], truths: Sequence[WrongWords], answers: Answers
-) -> dict[str, Any] | None:
+def proofreading_group(rows: Sequence[HardNegativeRow], truths: Sequence[WrongWords], answers: Answers) -> Group | None:
     """Judge the words of the rows that have a wrong one; None where no row has."""
-    seen: list[JudgedRow] = []
-    blind: list[JudgedRow | None] = []
-    for row, truth in zip(rows, truths, strict=True):
-        if not truth.spans or row.image not in answers.embeddings:
-            continue
-        caption, negative = (row.image, row.caption), (row.image, row.negative_caption)
-        seen.append(JudgedRow(caption=answers.proofs[caption], negative=answers.proofs[negative], truth=truth))
-        has_blind = caption in answers.blind_proofs
-        blind.append(
-            JudgedRow(caption=answers.blind_proofs[caption], negative=answers.blind_proofs[negative], truth=truth)
-            if has_blind
-            else None
-        )
-    return proofreading.summarise(seen, blind) if seen else None
+    kept = [
+        (row, truth) for row, truth in zip(rows, truths, strict=True) if truth.spans and row.image in answers.embeddings
+    ]
+    if not kept:
+        return None
+    seen = [_judged(row, truth, answers.proofs) for row, truth in kept]
+    blind = [
+        _judged(row, truth, answers.blind_proofs) if (row.image, row.caption) in answers.blind_proofs else None
+        for row, truth in kept
+    ]
+    items = [_proofread(row, own, other) for (row, _), own, other in zip(kept, seen, blind, strict=True)]
+    return Group(numbers=proofreading.summarise(seen, blind), items=items)
 
 
-def grounding_group(rows: Sequence[GroundingRow], answers: Answers) -> dict[str, Any]:
+def _judged(row: HardNegativeRow, truth: WrongWords, proofs: dict[tuple[str, str], list[JudgedWord]]) -> JudgedRow:
+    return JudgedRow(
+        caption=proofs[row.image, row.caption], negative=proofs[row.image, row.negative_caption], truth=truth
+    )
+
+
+def _proofread(row: HardNegativeRow, own: JudgedRow, blind: JudgedRow | None) -> Item:
+    is_wrong = [*own.is_wrong(), *(False for _ in own.caption)]
+    words = [(row.negative_caption, word) for word in own.negative] + [(row.caption, word) for word in own.caption]
+    others = [None for _ in words] if blind is None else [word.error for word in (*blind.negative, *blind.caption)]
+    other_hits = dict.fromkeys(own.outcome()) if blind is None else blind.outcome()
+    return Item(
+        group="proofreading",
+        picture=row.image,
+        asked=(row.caption, row.negative_caption),
+        type=row.type,
+        hits={**own.outcome(), **{f"blind_{name}": hit for name, hit in other_hits.items()}},
+        words=[
+            ItemWord(text=text[slice(*word.span)], is_wrong=bool(wrong), error=word.error, blind_error=other)
+            for (text, word), wrong, other in zip(words, is_wrong, others, strict=True)
+        ],
+    )
+
+
+def grounding_group(rows: Sequence[GroundingRow], answers: Answers) -> Group:
     """Compare the places that were found with the true boxes."""
     pictures = {name: at for at, name in enumerate(answers.embeddings)}
-    grounded = []
-    for row in rows:
-        place = answers.places.get((row.image, row.phrase))
-        if place is not None:
-            grounded.append(GroundedRow(truth=row.boxes, box=place.box, point=place.point, group=pictures[row.image]))
-    _refuse_nothing("grounding", len(grounded))
-    return grounding.summarise(grounded)
+    kept = [row for row in rows if (row.image, row.phrase) in answers.places]
+    _refuse_nothing("grounding", len(kept))
+    places = [answers.places[row.image, row.phrase] for row in kept]
+    grounded = [
+        GroundedRow(truth=row.boxes, box=place.box, point=place.point, phrase=row.phrase, group=pictures[row.image])
+        for row, place in zip(kept, places, strict=True)
+    ]
+    found = grounding.compare(grounded)
+    items = [
+        Item(
+            group="grounding",
+            picture=row.image,
+            asked=(row.phrase,),
+            hits=found.at(at),
+            scores={"x": grounded[at].point[0], "y": grounded[at].point[1]},
+        )
+        for at, row in enumerate(kept)
+    ]
+    return Group(numbers=grounding.summarise(grounded, found), items=items)
 
 
-def image_pairs_group(rows: Sequence[ImagePairRow], answers: Answers) -> dict[str, Any]:
+def image_pairs_group(rows: Sequence[ImagePairRow], answers: Answers) -> Group:
     """Compare the four scores of each row."""
     there = answers.embeddings
     kept = [(at, row) for at, row in enumerate(rows) if row.image in there and row.negative_image in there]
@@ -122,18 +197,32 @@ def image_pairs_group(rows: Sequence[ImagePairRow], answers: Answers) -> dict[st
     ]
     others = [other_caption(rows, at) for at, _ in kept]
     blind = [
-        [None if other is None else answers.scores[name, other] for name in (row.image, row.negative_image)]
+        [_NO_SCORE if other is None else answers.scores[name, other] for name in (row.image, row.negative_image)]
         for (_, row), other in zip(kept, others, strict=True)
     ]
-    judge, dual = (np.stack([of(quad) for quad in quads]) for of in (_judges, _duals))
-    return image_pairs.summarise(
-        judge=_quad(judge),
-        dual=_quad(dual),
-        blind=BlindScores(
-            image=_judges([pair[0] for pair in blind]), negative_image=_judges([pair[1] for pair in blind])
-        ),
-        types=[row.type for _, row in kept],
+    found = image_pairs.compare(
+        judge=_quad(np.stack([_judges(quad) for quad in quads])),
+        dual=_quad(np.stack([_duals(quad) for quad in quads])),
+        blind=_blind(np.stack([_judges(pair) for pair in blind])),
+        blind_dual=_blind(np.stack([_duals(pair) for pair in blind])),
     )
+    items = [
+        Item(
+            group="image_pairs",
+            picture=row.image,
+            asked=(row.caption, row.negative_caption),
+            type=row.type,
+            hits=found.at(at),
+            scores={
+                name: score.judge
+                for name, score in zip(
+                    ("caption", "caption_elsewhere", "negative_elsewhere", "negative"), quads[at], strict=True
+                )
+            },
+        )
+        for at, (_, row) in enumerate(kept)
+    ]
+    return Group(numbers=image_pairs.summarise(found, [row.type for _, row in kept]), items=items)
 
 
 def _quad(scores: NDArray[np.float64]) -> QuadScores:
@@ -146,25 +235,55 @@ def _quad(scores: NDArray[np.float64]) -> QuadScores:
     )
 
 
-def judgements_group(rows: Sequence[JudgementRow], answers: Answers) -> dict[str, Any]:
+def _blind(scores: NDArray[np.float64]) -> BlindScores:
+    return BlindScores(image=scores[:, 0], negative_image=scores[:, 1])
+
+
+def judgements_group(rows: Sequence[JudgementRow], answers: Answers) -> Group:
     """Compare the scores with what people gave."""
     kept = [row for row in rows if row.image in answers.embeddings]
     _refuse_nothing("judgements", len(kept))
     scores = [answers.scores[row.image, row.caption] for row in kept]
-    return judgements.summarise(judge=_judges(scores), dual=_duals(scores), grades=[row.scores for row in kept])
+    items = [
+        Item(
+            group="judgements",
+            picture=row.image,
+            asked=(row.caption,),
+            scores={"match": score.judge, "dual": score.dual, "people": float(np.mean(row.scores))},
+        )
+        for row, score in zip(kept, scores, strict=True)
+    ]
+    numbers = judgements.summarise(
+        judge=_judges(scores),
+        dual=_duals(scores),
+        blind=_judges([answers.blind_scores.get((row.image, row.caption), _NO_SCORE) for row in kept]),
+        grades=[row.scores for row in kept],
+    )
+    return Group(numbers=numbers, items=items)
 
 
-def statements_group(encoder: Encoder, rows: Sequence[StatementRow], answers: Answers) -> dict[str, Any]:
-    """Compare the calibrated probabilities with the labels."""
+def statements_group(encoder: Encoder, rows: Sequence[StatementRow], answers: Answers) -> Group:
+    """Compare the calibrated probabilities with the labels. The same sentence of several pictures is one draw."""
     kept = [row for row in rows if row.image in answers.embeddings]
     _refuse_nothing("statements", len(kept))
     logistic = encoder.manifest.calibration.match
-    own = _judges([answers.scores[row.image, row.caption] for row in kept])
-    blind = _judges([answers.blind_scores.get((row.image, row.caption)) for row in kept])
-    return statements.summarise(
-        scores=own,
-        blind=blind,
-        called_true=np.array([logistic.probability(score) >= 0.5 for score in own], bool),
+    scores = StatementScores(
+        own=_judges([answers.scores[row.image, row.caption] for row in kept]),
+        blind=_judges([answers.blind_scores.get((row.image, row.caption), _NO_SCORE) for row in kept]),
         labels=np.array([row.label for row in kept], bool),
-        relations=[row.relation for row in kept],
     )
+    found = statements.compare(scores, lambda score: logistic.probability(score) >= 0.5)
+    items = [
+        Item(
+            group="statements",
+            picture=row.image,
+            asked=(row.caption,),
+            type=row.relation,
+            hits=found.at(at),
+            scores={"match": float(scores.own[at]), "label": float(row.label)},
+        )
+        for at, row in enumerate(kept)
+    ]
+    _, sentence = np.unique([row.caption for row in kept], return_inverse=True)
+    numbers = statements.summarise(scores, found, [row.relation for row in kept], group=sentence)
+    return Group(numbers=numbers, items=items)

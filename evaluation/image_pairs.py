@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.intervals import estimate_rates
+from evaluation.intervals import Outcomes, estimate_rates
 from evaluation.ranking import strictly_above
 
 Scores = NDArray[np.floating[Any]]
@@ -68,37 +68,46 @@ class BlindScores:
     image: Scores
     negative_image: Scores
 
+    def accuracy(self) -> NDArray[np.bool_]:
+        """Where the other row's caption scores the first picture strictly above the second."""
+        return strictly_above(self.image, self.negative_image)
 
-def summarise(
-    *,
-    judge: QuadScores,
-    dual: QuadScores,
-    blind: BlindScores,
-    types: Sequence[str],
-    seed: int = 0,
-) -> dict[str, Any]:
-    """The `image_pairs` group of the result: everything by the judge, but `dual_accuracy`.
+
+def compare(*, judge: QuadScores, dual: QuadScores, blind: BlindScores, blind_dual: BlindScores) -> Outcomes:
+    """Compare the four scores of each row: everything by the judge, but what is named `dual`.
 
     Args:
         judge: Scores by match, or by the dual encoder where the bundle has no fusion graph.
         dual: Cosines of the dual encoder.
         blind: The judge's scores with a caption of another row.
+        blind_dual: The dual encoder's scores with that caption.
+    """
+    has_blind = ~np.isnan(blind.image)
+    return Outcomes(
+        hits={
+            "accuracy": judge.accuracy(),
+            "dual_accuracy": dual.accuracy(),
+            "text": judge.text(),
+            "image": judge.image(),
+            "group": judge.group(),
+            "dual_group": dual.group(),
+            "blind_accuracy": blind.accuracy(),
+            "blind_dual_accuracy": blind_dual.accuracy(),
+        },
+        counted={"blind_accuracy": has_blind, "blind_dual_accuracy": has_blind},
+    )
+
+
+def summarise(found: Outcomes, types: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
+    """The `image_pairs` group of the result.
+
+    Args:
+        found: What became of each row.
         types: Kind of difference of each row.
         seed: Of the intervals.
     """
-    hits = {
-        "accuracy": judge.accuracy(),
-        "dual_accuracy": dual.accuracy(),
-        "text": judge.text(),
-        "image": judge.image(),
-        "group": judge.group(),
-        "blind_accuracy": strictly_above(blind.image, blind.negative_image),
-    }
-    counted = {"blind_accuracy": ~np.isnan(blind.image)}
     kind = np.asarray(types, dtype=object)
     return {
-        **estimate_rates(hits, counted=counted, seed=seed),
-        "by_type": {
-            name: estimate_rates(hits, rows=kind == name, counted=counted, seed=seed) for name in sorted(set(types))
-        },
+        **estimate_rates(found, seed=seed),
+        "by_type": {name: estimate_rates(found, rows=kind == name, seed=seed) for name in sorted(set(types))},
     }

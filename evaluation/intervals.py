@@ -8,6 +8,7 @@ all its words), never the single judgements inside them, which would make the in
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -64,31 +65,53 @@ def _or_none(number: float) -> float | None:
     return None if math.isnan(number) else float(number)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """What became of each row of a group.
+
+    Attributes:
+        hits: for each rate, where it is a hit, `[rows]`.
+        counted: for some rates, which rows they are defined on, `[rows]`; the others count every row.
+    """
+
+    hits: Mapping[str, NDArray[np.bool_]]
+    counted: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+    def at(self, row: int) -> dict[str, bool | None]:
+        """For each rate, whether a row is a hit; None where the rate does not count it."""
+        return {
+            name: bool(hit[row]) if name not in self.counted or self.counted[name][row] else None
+            for name, hit in self.hits.items()
+        }
+
+
 def estimate_rates(
-    hits: Mapping[str, NDArray[np.bool_]],
+    found: Outcomes,
     *,
     rows: NDArray[np.bool_] | None = None,
-    counted: Mapping[str, NDArray[np.bool_]] | None = None,
+    group: NDArray[np.int64] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Several rates over the same rows with `count` and intervals; every row is a group of its own.
+    """Several rates over the same rows with `count` and intervals.
 
     Args:
-        hits: For each rate, where it is a hit, `[n]`.
-        rows: Which rows to take, `[n]`; all when absent.
-        counted: For some rates, which rows they are defined on, `[n]`; all when absent.
-        seed: Of the intervals.
+        found: what became of each row.
+        rows: which rows to take, `[n]`; all when absent.
+        group: which rows are resampled together, any numbers, `[n]`; every row alone when absent.
+        seed: of the intervals.
     """
-    length = len(next(iter(hits.values())))
+    length = len(next(iter(found.hits.values())))
     chosen = np.ones(length, bool) if rows is None else rows
-    defined = {name: (counted or {}).get(name, np.ones(length, bool))[chosen] for name in hits}
-    taken = {name: hit[chosen] for name, hit in hits.items()}
+    groups = np.arange(length) if group is None else group
+    distinct, of = np.unique(groups[chosen], return_inverse=True)
+    taken = {name: hit[chosen] for name, hit in found.hits.items()}
+    defined = {name: found.counted.get(name, np.ones(length, bool))[chosen] for name in taken}
 
     def statistic(weights: Weights) -> Mapping[str, float]:
-        return {name: weighted_rate(hit, weights * defined[name]) for name, hit in taken.items()}
+        counted = weights[of]
+        return {name: weighted_rate(hit, counted * defined[name]) for name, hit in taken.items()}
 
-    num_rows = int(chosen.sum())
-    return {"count": num_rows, **estimate(statistic, num_groups=num_rows, seed=seed)}
+    return {"count": int(chosen.sum()), **estimate(statistic, num_groups=len(distinct), seed=seed)}
 
 
 def weighted_rate(hits: NDArray[Any], weights: Weights) -> float:

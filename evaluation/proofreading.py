@@ -72,6 +72,10 @@ class JudgedRow:
             if overlaps(word.span, span)
         )
 
+    def outcome(self) -> dict[str, bool | None]:
+        """The rates that this row counts in, by name."""
+        return {"word_top1": self.top1(), "correction_top1": self.correction()}
+
 
 def summarise(seen: Sequence[JudgedRow], blind: Sequence[JudgedRow | None], *, seed: int = 0) -> dict[str, Any]:
     """The `proofreading` group of the result. Resampled are rows, each with all its words.

@@ -44,7 +44,9 @@ def questions_of(rows: Rows, captions: dict[str, list[str]], truths: Sequence[Wr
         question.scored[statement.caption] = None
         question.scored_blind[statement.caption] = None
     for judgement in rows.judgements:
-        of(judgement.image).scored[judgement.caption] = None
+        question = of(judgement.image)
+        question.scored[judgement.caption] = None
+        question.scored_blind[judgement.caption] = None
     return questions
 
 

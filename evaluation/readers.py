@@ -55,13 +55,17 @@ class DiffEntry(_Row):
 
 
 class HardNegativeRow(_Row):
-    """A picture, a caption true of it and one that is not; `diff` says where they differ."""
+    """A picture, a caption true of it and one that is not; `diff` says where they differ.
+
+    A row that says `"valid": false` (people do not agree that the caption is the right one) takes no part.
+    """
 
     image: Text
     caption: Text
     negative_caption: Text
     type: str
     diff: tuple[DiffEntry, ...] | None = None
+    valid: bool = True
 
     @model_validator(mode="after")
     def _diff_fits(self) -> Self:
@@ -184,3 +188,15 @@ def with_captions(rows: Sequence[RetrievalRow], *, split: str | None, path: Path
     if not any(row.captions for row in kept):
         raise DataError(f"no row of {path} has a caption.")
     return [row for row in kept if row.captions]
+
+
+def valid(rows: Sequence[HardNegativeRow], path: Path | str) -> list[HardNegativeRow]:
+    """Keep the rows that people agree on.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    kept = [row for row in rows if row.valid]
+    if not kept:
+        raise DataError(f"every row of {path} says that it is not valid.")
+    return kept

@@ -94,16 +94,28 @@ def _check(image: NDArray[np.float32], text: NDArray[np.float32], text_image: ND
 
 
 def summarise(ranks: Ranks, text_image: NDArray[np.int64], *, seed: int = 0) -> dict[str, Any]:
-    """The `retrieval` group of the result: both directions with intervals.
+    """The `retrieval` group of the result: both directions with intervals, and what an order by chance would give.
 
     What is resampled are pictures, each with all its texts; the candidates stay the same.
     """
-    num_images = len(ranks.image_to_text)
+    num_images, num_texts = len(ranks.image_to_text), len(ranks.text_to_image)
+    texts_of = np.bincount(text_image, minlength=num_images)
+    one_of_images = {f"r@{cutoff}": min(1.0, cutoff / num_images) for cutoff in CUTOFFS}
+    any_of_texts = {f"r@{cutoff}": _any_drawn(texts_of, num_texts, cutoff) for cutoff in CUTOFFS}
+    to_image = _direction(ranks.text_to_image, text_image, num_images, seed)
+    to_text = _direction(ranks.image_to_text, np.arange(num_images), num_images, seed)
     return {
         "count": num_images,
-        "text_to_image": _direction(ranks.text_to_image, text_image, num_images, seed),
-        "image_to_text": _direction(ranks.image_to_text, np.arange(num_images), num_images, seed),
+        "text_to_image": {**to_image, "chance": one_of_images},
+        "image_to_text": {**to_text, "chance": any_of_texts},
     }
+
+
+def _any_drawn(right: NDArray[np.int64], total: int, drawn: int) -> float:
+    """Chance that some of `drawn` of `total` texts is a right one; the mean over pictures with `right` texts each."""
+    before = np.arange(min(drawn, total))
+    none = np.prod(np.clip((total - right[:, None] - before) / (total - before), 0, 1), axis=1)
+    return float(np.mean(1 - none))
 
 
 def _direction(ranks: NDArray[np.int64], group: NDArray[np.int64], num_groups: int, seed: int) -> dict[str, Any]:

@@ -5,12 +5,13 @@ measured is what is served.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.edits import wrong_words
+from evaluation.edits import WrongWords, wrong_words
 from evaluation.groups import (
+    Group,
     grounding_group,
     hard_negatives_group,
     image_pairs_group,
@@ -19,6 +20,7 @@ from evaluation.groups import (
     retrieval_group,
     statements_group,
 )
+from evaluation.items import Item
 from evaluation.questions import questions_of
 from evaluation.readers import (
     GroundingRow,
@@ -29,11 +31,15 @@ from evaluation.readers import (
     Rows,
     StatementRow,
     read_rows,
+    valid,
     with_captions,
 )
-from evaluation.sweep import Progress, sweep
+from evaluation.sweep import Answers, Progress, sweep
 from runtime.encoder import Encoder
 from runtime.errors import DataError, UsageError
+
+OnItems = Callable[[Iterable[Item]], None]
+"""Called with the items of a group."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +56,9 @@ def evaluate(
     statements: Path | str | None = None,
     split: str | None = None,
     limit: int | None = None,
+    num_threads: int = 0,
     progress: Progress | None = None,
+    on_items: OnItems | None = None,
 ) -> dict[str, Any]:
     """Evaluate a bundle on JSON-lines files.
 
@@ -65,7 +73,9 @@ def evaluate(
         statements: sentences that are true or false of their picture: `{"image", "caption", "label"}`.
         split: keep only the retrieval rows of this split.
         limit: at most so many rows of each file, the first ones.
+        num_threads: of the model, where it is loaded here; 0 leaves it to the engine.
         progress: called with (done, total) as pictures and captions are encoded.
+        on_items: called with what became of each item, a group at a time.
 
     Returns:
         The groups that were asked for, each with `count`, its numbers (rates in 0..1) and their 95 % `interval`s;
@@ -86,18 +96,23 @@ def evaluate(
         )
     rows = Rows(
         retrieval=with_captions(read_rows(retrieval, RetrievalRow), split=split, path=retrieval) if retrieval else (),
-        hard_negatives=read_rows(hard_negatives, HardNegativeRow) if hard_negatives else (),
+        hard_negatives=valid(read_rows(hard_negatives, HardNegativeRow), hard_negatives) if hard_negatives else (),
         grounding=read_rows(grounding, GroundingRow) if grounding else (),
         image_pairs=read_rows(image_pairs, ImagePairRow) if image_pairs else (),
         judgements=read_rows(judgements, JudgementRow) if judgements else (),
         statements=read_rows(statements, StatementRow) if statements else (),
     ).first(limit)
-    encoder = bundle if isinstance(bundle, Encoder) else Encoder.load(bundle)
-    return evaluate_rows(encoder, rows, images=images, progress=progress)
+    encoder = bundle if isinstance(bundle, Encoder) else Encoder.load(bundle, num_threads=num_threads)
+    return evaluate_rows(encoder, rows, images=images, progress=progress, on_items=on_items)
 
 
 def evaluate_rows(
-    encoder: Encoder, rows: Rows, *, images: Path | str, progress: Progress | None = None
+    encoder: Encoder,
+    rows: Rows,
+    *,
+    images: Path | str,
+    progress: Progress | None = None,
+    on_items: OnItems | None = None,
 ) -> dict[str, Any]:
     """Evaluate an encoder on rows that are read already (see `evaluate`).
 
@@ -123,27 +138,43 @@ def evaluate_rows(
     answers = sweep(encoder, folder, questions, progress=on_pictures)
     for name, reason in answers.skipped.items():
         _log.warning("event=picture_skipped image=%s reason=%s", name, reason)
-    result: dict[str, Any] = {"bundle": _describe(encoder)}
-    if rows.retrieval:
-        result["retrieval"] = retrieval_group(encoder, captions, answers, on_texts)
-    if rows.hard_negatives:
-        result["hard_negatives"] = hard_negatives_group(rows.hard_negatives, answers)
-        proofreading = proofreading_group(rows.hard_negatives, truths, answers)
-        if proofreading is not None:
-            result["proofreading"] = proofreading
-    if rows.grounding and "grounding" not in answers.unavailable:
-        result["grounding"] = grounding_group(rows.grounding, answers)
-    if rows.image_pairs:
-        result["image_pairs"] = image_pairs_group(rows.image_pairs, answers)
-    if rows.judgements:
-        result["judgements"] = judgements_group(rows.judgements, answers)
-    if rows.statements:
-        result["statements"] = statements_group(encoder, rows.statements, answers)
+    groups = _groups(encoder, rows, captions, truths, answers, on_texts)
+    if on_items is not None:
+        for group in groups.values():
+            on_items(group.items)
+    result: dict[str, Any] = {"bundle": _describe(encoder), **{name: group.numbers for name, group in groups.items()}}
     skipped = [{"image": name, "reason": reason} for name, reason in sorted(answers.skipped.items())]
     result["skipped"] = {"count": len(skipped), "pictures": skipped}
     if answers.unavailable:
         result["unavailable"] = answers.unavailable
     return result
+
+
+def _groups(
+    encoder: Encoder,
+    rows: Rows,
+    captions: dict[str, list[str]],
+    truths: Sequence[WrongWords],
+    answers: Answers,
+    on_texts: Progress,
+) -> dict[str, Group]:
+    groups: dict[str, Group] = {}
+    if rows.retrieval:
+        groups["retrieval"] = retrieval_group(encoder, captions, answers, on_texts)
+    if rows.hard_negatives:
+        groups["hard_negatives"] = hard_negatives_group(rows.hard_negatives, answers)
+        proofread = proofreading_group(rows.hard_negatives, truths, answers)
+        if proofread is not None:
+            groups["proofreading"] = proofread
+    if rows.grounding and "grounding" not in answers.unavailable:
+        groups["grounding"] = grounding_group(rows.grounding, answers)
+    if rows.image_pairs:
+        groups["image_pairs"] = image_pairs_group(rows.image_pairs, answers)
+    if rows.judgements:
+        groups["judgements"] = judgements_group(rows.judgements, answers)
+    if rows.statements:
+        groups["statements"] = statements_group(encoder, rows.statements, answers)
+    return groups
 
 
 def _describe(encoder: Encoder) -> dict[str, Any]:

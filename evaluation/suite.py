@@ -13,20 +13,20 @@
     format = "sugarcrepe"              # a public dataset in its own layout; see `evaluation.public`
     path = "sugar-crepe/data"
 
-Paths are relative to the suite file. A run takes the files that `vernier eval` takes (`retrieval`, `hard_negatives`,
-`grounding`, `image_pairs`, `judgements`, `statements`), or `format` and `path`; and `split` and `limit`. Unknown keys
-are refused.
+Paths are relative to the suite file, or to a folder of data that is named beside it. A run takes the files that
+`vernier eval` takes (`retrieval`, `hard_negatives`, `grounding`, `image_pairs`, `judgements`, `statements`), or
+`format` and `path`; and `split` and `limit`. Unknown keys are refused.
 """
 
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from evaluation.public import FORMATS, read
-from evaluation.run import evaluate, evaluate_rows
+from evaluation.run import OnItems, evaluate, evaluate_rows
 from evaluation.sweep import Progress
 from runtime.encoder import Encoder
 from runtime.errors import UsageError
@@ -65,8 +65,12 @@ class Suite:
     runs: tuple[SuiteRun, ...]
 
 
-def load(path: Path | str) -> Suite:
+def load(path: Path | str, *, data: Path | str | None = None) -> Suite:
     """Read a suite file.
+
+    Args:
+        path: the file.
+        data: the folder that the paths in it are relative to; that of the suite file when left out.
 
     Raises:
         UsageError: the file cannot be read, is no TOML, or a key is unknown (the message says which was likely meant),
@@ -84,7 +88,11 @@ def load(path: Path | str) -> Suite:
     if not isinstance(listed, list) or not listed or not all(isinstance(run, dict) for run in listed):
         raise UsageError(f"the suite {path} lists no run; give at least one [[run]].")
     shared = {"images": content["images"]} if "images" in content else {}
-    runs = tuple(_run(run, shared, path, number) for number, run in enumerate(listed, start=1))
+    folder = path.parent if data is None else Path(data)
+    runs = tuple(
+        _run(run, shared, folder, f"run {number} of the suite {path}", name=f"run {number}")
+        for number, run in enumerate(listed, start=1)
+    )
     names = [run.name for run in runs]
     for name in names:
         if names.count(name) > 1:
@@ -92,10 +100,9 @@ def load(path: Path | str) -> Suite:
     return Suite(runs=runs)
 
 
-def _run(given: Mapping[str, object], shared: Mapping[str, object], path: Path, number: int) -> SuiteRun:
-    where = f"run {number} of the suite {path}"
+def _run(given: Mapping[str, object], shared: Mapping[str, object], folder: Path, where: str, *, name: str) -> SuiteRun:
     _refuse_unknown(given, [field.name for field in fields(SuiteRun)], where)
-    values: dict[str, Any] = {"name": f"run {number}", **shared, **given}
+    values: dict[str, Any] = {"name": name, **shared, **given}
     if "images" not in values:
         raise UsageError(f"{where} names no folder of `images`.")
     for key, value in values.items():
@@ -104,7 +111,7 @@ def _run(given: Mapping[str, object], shared: Mapping[str, object], path: Path, 
             continue
         _check_kind(value, str, "a text", f"{where}: `{key}`")
         if key not in ("name", "split", "format"):
-            values[key] = path.parent / Path(str(value)).expanduser()
+            values[key] = folder / Path(str(value)).expanduser()
     _check_format(values, where)
     return SuiteRun(**values)
 
@@ -139,26 +146,39 @@ def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> N
             raise UsageError(f"{where}: unknown key `{key}`; {hint}")
 
 
-def evaluate_suite(bundle: Path | str | Encoder, suite: Suite, *, progress: Progress | None = None) -> dict[str, Any]:
+def evaluate_suite(
+    bundle: Path | str | Encoder,
+    suite: Suite,
+    *,
+    num_threads: int = 0,
+    progress: Progress | None = None,
+    on_items: OnItems | None = None,
+) -> dict[str, Any]:
     """Evaluate a bundle on every run of a suite: `{"bundle": …, "runs": {name: result}}`.
 
-    The bundle is loaded once. Progress starts anew with every run.
+    The bundle is loaded once. Progress starts anew with every run; items say which run they are of.
 
     Raises:
         VernierError: as `evaluation.run.evaluate`.
     """
-    encoder = bundle if isinstance(bundle, Encoder) else Encoder.load(bundle)
+    encoder = bundle if isinstance(bundle, Encoder) else Encoder.load(bundle, num_threads=num_threads)
     runs: dict[str, Any] = {}
     for run in suite.runs:
-        runs[run.name] = _evaluate(encoder, run, progress)
+        runs[run.name] = _evaluate(encoder, run, progress, _of_run(run.name, on_items))
     described = next(iter(runs.values()))["bundle"]
     return {"bundle": described, "runs": {name: _without_bundle(result) for name, result in runs.items()}}
 
 
-def _evaluate(encoder: Encoder, run: SuiteRun, progress: Progress | None) -> dict[str, Any]:
+def _of_run(name: str, on_items: OnItems | None) -> OnItems | None:
+    if on_items is None:
+        return None
+    return lambda items: on_items(replace(item, run=name) for item in items)
+
+
+def _evaluate(encoder: Encoder, run: SuiteRun, progress: Progress | None, on_items: OnItems | None) -> dict[str, Any]:
     if run.format is not None and run.path is not None:
         rows = read(run.format, run.path, split=run.split).first(run.limit)
-        return evaluate_rows(encoder, rows, images=run.images, progress=progress)
+        return evaluate_rows(encoder, rows, images=run.images, progress=progress, on_items=on_items)
     return evaluate(
         encoder,
         images=run.images,
@@ -171,6 +191,7 @@ def _evaluate(encoder: Encoder, run: SuiteRun, progress: Progress | None) -> dic
         split=run.split,
         limit=run.limit,
         progress=progress,
+        on_items=on_items,
     )
 
 

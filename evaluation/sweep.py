@@ -267,20 +267,25 @@ def _judged_words(encoder: Encoder, image: ImageFeatures, text: str, spans: set[
     return judged
 
 
-def embed_texts(encoder: Encoder, texts: Sequence[str], *, progress: Progress | None = None) -> dict[str, Floats]:
-    """Embed texts, each distinct one once: `{text: [D]}`.
+def embed_texts(encoder: Encoder, texts: Sequence[str], *, progress: Progress | None = None) -> Floats:
+    """Embed texts, each distinct one once: `[texts, D]`.
 
     Args:
         encoder: the bundle.
         texts: what to embed.
         progress: called with (distinct texts done, distinct texts).
     """
-    distinct = dict.fromkeys(texts)
-    found: dict[str, Floats] = {}
-    for batch in _batches_of_like_length(distinct):
-        found.update(zip(batch, encoder.embed_texts(batch).embedding, strict=True))
+    rows: dict[str, list[int]] = {}
+    for row, text in enumerate(texts):
+        rows.setdefault(text, []).append(row)
+    found = np.empty((len(texts), encoder.dim), np.float32)
+    done = 0
+    for batch in _batches_of_like_length(rows):
+        for text, embedding in zip(batch, encoder.embed_texts(batch).embedding, strict=True):
+            found[rows[text]] = embedding
+        done += len(batch)
         if progress is not None:
-            progress(len(found), len(distinct))
+            progress(done, len(rows))
     return found
 
 

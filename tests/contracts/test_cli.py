@@ -26,11 +26,11 @@ COMMANDS = {
     "ground": {"image", "phrases", "--out", "--top-k", "--url", "--bundle", "--api-key", "--json"},
     "proofread": {"image", "text", "--suggestions", "--threshold", "--url", "--bundle", "--api-key", "--json"},
     "scenes": {"out", "--count", "--seed", "--split"},
-    "train": {"--recipe", "--data", "--workdir", "--resume", "--max-steps"},
+    "train": {"--recipe", "--data", "--workdir", "--resume", "--max-steps", "--seed", "--num-steps"},
     "export": {"checkpoint", "--out", "--precision", "--data", "--name", "--json"},
     "eval": {
         "bundle", "--suite", "--retrieval", "--hard-negatives", "--grounding", "--judgements", "--image-pairs",
-        "--statements", "--images", "--split", "--limit", "--json",
+        "--statements", "--images", "--split", "--limit", "--data", "--json", "--items", "--report", "--threads",
     },
     "doctor": {"--bundle", "--gallery", "--host", "--port", "--json"},
 }  # fmt: skip

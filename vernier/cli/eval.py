@@ -1,11 +1,16 @@
 """`vernier eval`: what a bundle is worth, measured through the runtime that serves it."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from evaluation.items import Item
 
 _File = Path | None
 
@@ -24,9 +29,22 @@ def evaluate(
     statements: Annotated[_File, typer.Option(metavar="FILE", help="Statements that are true or false.")] = None,
     split: Annotated[str | None, typer.Option(help="Keep only the retrieval rows of this split.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", help="At most the first N rows of each file.")] = None,
+    data: Annotated[
+        _File, typer.Option(metavar="DIR", help="What a suite's paths are relative to, in place of its own folder.")
+    ] = None,
     json: Annotated[_File, typer.Option("--json", metavar="OUT", help="Write the numbers there, as JSON.")] = None,
+    items: Annotated[
+        _File, typer.Option(metavar="OUT", help="Write what became of each item there, as JSON lines.")
+    ] = None,
+    report: Annotated[
+        _File, typer.Option(metavar="OUT", help="Write a page of tables and plots there, as HTML.")
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(metavar="N", help="Threads of the model; 0 leaves it to the engine.", min=0)
+    ] = 0,
 ) -> None:
     """Evaluate a bundle on JSON-lines files, or on a suite of them."""
+    from evaluation.items import write_items
     from evaluation.report import render
     from vernier.cli.output import say
 
@@ -39,38 +57,76 @@ def evaluate(
         "statements": statements,
     }
     given = {name: file for name, file in files.items() if file is not None}
+    write_page = _page_writer() if report is not None else None
+    found: list[Item] = []
     if suite is not None:
         if given or images or split or limit:
             raise UsageError("a suite names its files itself; leave --images, --split, --limit and the files out.")
-        result = _evaluate_suite(bundle, suite)
+        result, pictures = _evaluate_suite(bundle, suite, data=data, threads=threads, found=found)
+    elif data is not None:
+        raise UsageError("--data is what a suite's paths are relative to; name a --suite too.")
     else:
-        result = _evaluate(bundle, given, images=images, split=split, limit=limit)
+        if not given:
+            raise UsageError("there is nothing to evaluate; name --suite, or at least one file such as --retrieval.")
+        if images is None:
+            raise UsageError("name the folder of the pictures with --images.")
+        result = _evaluate(bundle, given, images=images, split=split, limit=limit, threads=threads, found=found)
+        pictures = {"": images}
     say(render(result).rstrip())
+    if items is not None:
+        write_items(items, found)
+    if report is not None and write_page is not None:
+        write_page(report, result, found, pictures=pictures)
     if json is not None:
         _write_json(json, result)
 
 
+def _page_writer() -> "Callable[..., None]":
+    """What writes the page; asked for first, so that a missing library is said before the work and not after it."""
+    from vernier.cli.extras import needs
+
+    with needs("plots"):
+        from evaluation.page import write_page
+    return write_page
+
+
 def _evaluate(
-    bundle: Path, files: dict[str, Path], *, images: Path | None, split: str | None, limit: int | None
+    bundle: Path,
+    files: dict[str, Path],
+    *,
+    images: Path,
+    split: str | None,
+    limit: int | None,
+    threads: int,
+    found: "list[Item]",
 ) -> dict[str, Any]:
     from evaluation.run import evaluate
     from vernier.cli.progress import progress
 
-    if not files:
-        raise UsageError("there is nothing to evaluate; name --suite, or at least one file such as --retrieval.")
-    if images is None:
-        raise UsageError("name the folder of the pictures with --images.")
     with progress("Evaluating") as hook:
-        return evaluate(bundle, images=images, **files, split=split, limit=limit, progress=hook)
+        return evaluate(
+            bundle,
+            images=images,
+            **files,
+            split=split,
+            limit=limit,
+            num_threads=threads,
+            progress=hook,
+            on_items=found.extend,
+        )
 
 
-def _evaluate_suite(bundle: Path, suite: Path) -> dict[str, Any]:
+def _evaluate_suite(
+    bundle: Path, suite: Path, *, data: Path | None, threads: int, found: "list[Item]"
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The result, and the folder of pictures of each run."""
     from evaluation.suite import evaluate_suite, load
     from vernier.cli.progress import progress
 
-    listed = load(suite)
+    listed = load(suite, data=data)
     with progress("Evaluating") as hook:
-        return evaluate_suite(bundle, listed, progress=hook)
+        result = evaluate_suite(bundle, listed, num_threads=threads, progress=hook, on_items=found.extend)
+    return result, {run.name: run.images for run in listed.runs}
 
 
 def _write_json(out: Path, result: dict[str, Any]) -> None:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pycocotools import mask
 
-from evaluation.grounding import GroundedRow, iou, is_in, summarise
+from evaluation.grounding import GroundedRow, compare, iou, is_in, summarise
 from evaluation.sweep import hottest
 
 edges = st.tuples(st.integers(0, 9), st.integers(1, 6))
@@ -25,6 +26,29 @@ def test_iou_counts_cells(x, y, u, v):
     assert iou(first, first) == 1
 
 
+pixels = st.tuples(st.floats(0, 90), st.floats(0.5, 60))
+
+
+@given(pixels, pixels, pixels, pixels)
+def test_iou_is_that_of_pycocotools(x, y, u, v):
+    coco = mask.iou(np.array([[x[0], y[0], x[1], y[1]]]), np.array([[u[0], v[0], u[1], v[1]]]), [0])
+    assert iou(box_of(x, y), box_of(u, v)) == pytest.approx(float(coco[0, 0]), abs=1e-9)
+
+
+@given(st.tuples(st.floats(0, 90), st.floats(0, 90)), pixels, pixels)
+def test_a_point_is_in_a_box_where_pycocotools_finds_an_overlap(point, x, y):
+    speck = 1e-3
+    coco = mask.iou(
+        np.array([[point[0] - speck, point[1] - speck, 2 * speck, 2 * speck]]),
+        np.array([[x[0], y[0], x[1], y[1]]]),
+        [0],
+    )
+    box = box_of(x, y)
+    to_border = min(abs(point[0] - edge) for edge in box[::2]), min(abs(point[1] - edge) for edge in box[1::2])
+    if min(to_border) > 2 * speck:
+        assert is_in(point, box) == (coco[0, 0] > 0)
+
+
 def test_the_border_belongs_to_the_box():
     assert is_in((0.5, 0.5), (0.5, 0.5, 1, 1))
     assert not is_in((0.49, 0.5), (0.5, 0.5, 1, 1))
@@ -41,22 +65,37 @@ def test_grounding_by_hand():
     large = (0.0, 0.0, 1.0, 0.6)
     rows = [
         # Exact half of the true box: an overlap of 0.5 is enough. The point is in it.
-        GroundedRow(truth=[corner], box=(0.0, 0.0, 0.4, 0.2), point=(0.1, 0.1), group=0),
+        GroundedRow(truth=[corner], box=(0.0, 0.0, 0.4, 0.2), point=(0.1, 0.1), phrase="cup", group=0),
         # No box at all; the point misses. The whole picture would have done.
-        GroundedRow(truth=[large], box=None, point=(0.9, 0.9), group=0),
+        GroundedRow(truth=[large], box=None, point=(0.9, 0.9), phrase="sky", group=0),
         # Two true boxes: counts for pointing only, and either will do.
-        GroundedRow(truth=[corner, (0.45, 0.45, 0.9, 0.9)], box=corner, point=(0.6, 0.6), group=1),
+        GroundedRow(truth=[corner, (0.45, 0.45, 0.9, 0.9)], box=corner, point=(0.6, 0.6), phrase="dog", group=1),
     ]
-    group = summarise(rows)
-    assert (group["count"], group["count_single_box"]) == (3, 2)
+    found = compare(rows)
+    group = summarise(rows, found)
+    assert (group["count"], group["count_single_box"], group["count_secondary"]) == (3, 2, 1)
     assert group["acc@0.5"] == 0.5
     assert group["pointing"] == pytest.approx(2 / 3)
+    assert group["secondary_pointing"] == 1  # the cup, which is smaller than the sky
+    assert group["secondary_centre_pointing"] == 0
     assert group["centre_pointing"] == pytest.approx(2 / 3)
     assert group["whole_image_acc@0.5"] == 0.5
+    # Where the sky was looked for is not the cup; where the cup was found lies in the sky. The dog is alone.
+    assert group["blind_pointing"] == 0.5
+    assert group["blind_acc@0.5"] == 0
+    assert found.at(2)["blind_pointing"] is found.at(2)["acc@0.5"] is None
+
+
+def test_another_phrase_for_the_same_thing_is_no_control():
+    box = (0.0, 0.0, 0.5, 0.5)
+    rows = [
+        GroundedRow(truth=[box], box=box, point=(0.1, 0.1), phrase=phrase, group=0) for phrase in ("dog", "brown dog")
+    ]
+    assert summarise(rows, compare(rows))["blind_pointing"] is None
 
 
 def test_without_a_single_box_there_is_no_accuracy():
-    row = GroundedRow(truth=[(0, 0, 0.1, 0.1), (0.5, 0.5, 1, 1)], box=None, point=(0, 0), group=0)
-    group = summarise([row])
+    row = GroundedRow(truth=[(0, 0, 0.1, 0.1), (0.5, 0.5, 1, 1)], box=None, point=(0, 0), phrase="a", group=0)
+    group = summarise([row], compare([row]))
     assert group["acc@0.5"] is None
     assert group["pointing"] == 1

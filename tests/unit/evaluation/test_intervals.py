@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.intervals import estimate, estimate_rates, weighted_median, weighted_rate
+from evaluation.intervals import Outcomes, estimate, estimate_rates, weighted_median, weighted_rate
 
 
 @given(st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 3)), min_size=1, max_size=20))
@@ -26,7 +26,7 @@ def test_a_rate_counts_each_hit_by_its_weight():
 
 def test_the_interval_of_a_rate_is_near_the_textbook_one():
     hits = np.arange(400) % 4 == 0
-    found = estimate_rates({"rate": hits})
+    found = estimate_rates(Outcomes(hits={"rate": hits}))
     low, high = found["interval"]["rate"]
     half = 1.96 * math.sqrt(0.25 * 0.75 / 400)
     assert found["rate"] == 0.25
@@ -37,8 +37,12 @@ def test_the_interval_of_a_rate_is_near_the_textbook_one():
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
     hits = np.arange(37) % 3 == 0
-    assert estimate_rates({"rate": hits}, seed=1) == estimate_rates({"rate": hits}, seed=1)
-    assert estimate_rates({"rate": hits}, seed=1) != estimate_rates({"rate": hits}, seed=2)
+    assert estimate_rates(Outcomes(hits={"rate": hits}), seed=1) == estimate_rates(
+        Outcomes(hits={"rate": hits}), seed=1
+    )
+    assert estimate_rates(Outcomes(hits={"rate": hits}), seed=1) != estimate_rates(
+        Outcomes(hits={"rate": hits}), seed=2
+    )
 
 
 def test_groups_are_resampled_whole():
@@ -64,4 +68,8 @@ def test_draws_without_a_value_are_left_out():
 
 
 def test_nothing_at_all_is_no_error():
-    assert estimate_rates({"rate": np.zeros(0, bool)}) == {"count": 0, "rate": None, "interval": {"rate": None}}
+    assert estimate_rates(Outcomes(hits={"rate": np.zeros(0, bool)})) == {
+        "count": 0,
+        "rate": None,
+        "interval": {"rate": None},
+    }

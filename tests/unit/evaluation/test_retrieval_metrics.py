@@ -77,6 +77,21 @@ def test_the_summary_by_hand():
     assert low < 0.75 < high
 
 
+def test_chance_is_what_random_orders_give():
+    rng = np.random.default_rng(0)
+    text_image = np.repeat(np.arange(8), [1, 2, 3, 5, 1, 1, 1, 1])
+    images = np.eye(8, dtype=np.float32)
+    group = summarise(rank(images, images[text_image], text_image), text_image)
+    hits = {"r@1": [], "r@5": []}
+    for _ in range(4000):
+        order = text_image[rng.permutation(len(text_image))]
+        for cutoff, found in zip((1, 5), hits.values(), strict=True):
+            found.append(len(set(order[:cutoff])) / 8)
+    for name, found in hits.items():
+        assert group["image_to_text"]["chance"][name] == pytest.approx(np.mean(found), abs=0.01)
+    assert group["text_to_image"]["chance"] == {"r@1": 1 / 8, "r@5": 5 / 8, "r@10": 1}
+
+
 def test_five_captions_are_one_draw():
     text_image = np.repeat(np.arange(20), 5)
     images = unit(np.eye(20))

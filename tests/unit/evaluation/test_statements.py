@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from evaluation.pictures import open_picture, with_region
 from evaluation.report import render
 from evaluation.run import evaluate
-from evaluation.statements import summarise
+from evaluation.statements import StatementScores, compare, summarise
 from runtime.engines.fake import PALETTE, fake_encoder
 from runtime.errors import ImageError
 from tests.unit.evaluation.conftest import COLOURS, draw, write_lines
@@ -15,20 +15,27 @@ from tests.unit.evaluation.conftest import COLOURS, draw, write_lines
 
 def test_statements_by_hand():
     scores, labels = np.array([0.9, 0.4, 0.6, 0.2]), np.array([True, True, True, False])
-    group = summarise(
-        scores=scores,
-        blind=np.array([0.1, math.nan, 0.3, 0.2]),
-        called_true=scores > 0.5,
-        labels=labels,
-        relations=["on", "on", "under", None],
-    )
+    asked = StatementScores(own=scores, blind=np.array([0.1, math.nan, 0.6, 0.2]), labels=labels)
+    found = compare(asked, lambda score: score > 0.5)
+    group = summarise(asked, found, ["on", "on", "under", None], group=np.arange(4))
     assert group["count"] == 4
     assert group["accuracy"] == group["majority"] == 0.75
     assert group["auroc"] == pytest.approx(roc_auc_score(labels, scores))
     assert group["blind_auroc"] == 0.5
+    assert group["blind_accuracy"] == pytest.approx(2 / 3)  # of the three that had another picture
     assert group["by_type"]["on"]["accuracy"] == 0.5
     assert group["by_type"]["under"]["count"] == 1
     assert list(group["by_type"]) == ["on", "under"]
+
+
+def test_the_same_sentence_is_one_draw():
+    scores, labels = np.tile([0.9, 0.1], 20), np.tile([True, True], 20)
+    asked = StatementScores(own=scores, blind=scores, labels=labels)
+    found = compare(asked, lambda score: score > 0.5)
+    alone = summarise(asked, found, [None] * 40, group=np.arange(40))
+    together = summarise(asked, found, [None] * 40, group=np.arange(40) % 2)
+    assert alone["interval"]["accuracy"][0] > 0.3
+    assert together["interval"]["accuracy"] == [0.0, 1.0]
 
 
 def test_a_model_that_sees_colours_tells_true_from_false(images, tmp_path):
