@@ -4,6 +4,7 @@ Its own bidirectional layers: a library decoder with cross-attention would make 
 """
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,8 +22,26 @@ class FusionConfig:
     mlp_ratio: float = 3.0
     relevance_layer: int = 0  # the layer whose cross-attention is shown as relevance
 
+    def build(self, *, text_width: int, image_width: int) -> "TransformerFusion":
+        """The layers with random weights (from torch's global generator)."""
+        return TransformerFusion(self, text_width=text_width, image_width=image_width)
 
-class FusionEncoder(nn.Module):
+
+@runtime_checkable
+class FusionEncoder(Protocol):
+    """What every fusion encoder is: an `nn.Module` over word tokens and patch tokens."""
+
+    def __call__(
+        self,
+        word_tokens: Float[Tensor, "pairs subwords width"],
+        mask: Bool[Tensor, "pairs subwords"],
+        patch_tokens: Float[Tensor, "pairs patches image_width"],
+    ) -> tuple[Float[Tensor, "pairs subwords width"], Float[Tensor, "pairs subwords patches"]]:
+        """The fused tokens, and where each subword looks: rows that sum to one."""
+        ...
+
+
+class TransformerFusion(nn.Module):
     """Word tokens and patch tokens to word tokens that know the picture."""
 
     def __init__(self, config: FusionConfig, *, text_width: int, image_width: int) -> None:

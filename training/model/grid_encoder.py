@@ -29,6 +29,8 @@ class GridEncoderConfig:
 class GridEncoder(nn.Module):
     """Pixels, or the backbone's grid of them, to patch tokens."""
 
+    has_summary = False
+
     def __init__(self, config: GridEncoderConfig) -> None:
         super().__init__()
         self.config = config

@@ -20,9 +20,10 @@ class ImageEncoder(Protocol):
 
     width: int  # of a patch token
     grid: tuple[int, int]  # rows, columns; patches are row-major over it
+    has_summary: bool  # whether a token for the whole picture leads the patches
 
-    def __call__(self, pixels: Tensor) -> Float[Tensor, "images patches width"]:
-        """The patch tokens."""
+    def __call__(self, pixels: Tensor) -> Float[Tensor, "images tokens width"]:
+        """The patch tokens, behind the summary where there is one."""
         ...
 
 
@@ -54,6 +55,8 @@ class ConvPatchConfig:
 
 class ConvPatchEncoder(nn.Module):
     """Pixels (already normalised) to patch tokens that have seen each other."""
+
+    has_summary = False
 
     def __init__(self, config: ConvPatchConfig) -> None:
         super().__init__()

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from training.model.features import ImageFeatures, PairFeatures, TextFeatures
-from training.model.fusion_encoder import FusionConfig, FusionEncoder
-from training.model.heads import MaskedWordHead, MatchHead, MeanHeadConfig, PooledProjection
+from training.model.fusion_encoder import FusionEncoder
+from training.model.heads import MaskedWordHead, MatchHead, PooledProjection
 from training.model.image_encoder import ImageEncoder
 from training.model.text_encoder import TextEncoder
 
@@ -33,17 +33,47 @@ class TextConfig(Protocol):
         ...
 
 
+@runtime_checkable
+class FusionEncoderConfig(Protocol):
+    """The description of a fusion encoder; `build` makes it."""
+
+    def build(self, *, text_width: int, image_width: int) -> FusionEncoder:
+        """A fresh encoder for tokens of these widths."""
+        ...
+
+
+@runtime_checkable
+class HeadConfig(Protocol):
+    """The description of a projection into the joint space; `build` makes it.
+
+    Called with tokens and their mask it gives one embedding of all of them and one of each, all of unit length.
+    """
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        """A fresh head."""
+        ...
+
+
+@runtime_checkable
+class Pretrainable(Protocol):
+    """A part of the model whose config may name public weights to start from."""
+
+    def load_pretrained(self) -> None:
+        """Take them, where it does."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """Everything needed to build a pair model, except the size of the vocabulary, which the tokenizer knows."""
 
     image: ImageConfig
     text: TextConfig
-    fusion: FusionConfig | None  # None: two encoders only
+    fusion: FusionEncoderConfig | None  # None: two encoders only
     dim: int = 128  # of the joint space
     pools: int = 8  # slices of the joint space that are pooled separately
-    image_head: MeanHeadConfig | None = None  # None: pooled by learned attention
-    text_head: MeanHeadConfig | None = None  # likewise
+    image_head: HeadConfig | None = None  # None: pooled by learned attention
+    text_head: HeadConfig | None = None  # likewise
     initial_temperature: float = 0.07
     temperature_range: tuple[float, float] = (0.01, 0.5)
 
@@ -74,9 +104,19 @@ class PairModel(nn.Module):
         self.temperature_logit = nn.Parameter(torch.tensor(_temperature_logit(config)))
         self.fusion_encoder: FusionEncoder | None = None
         if config.fusion is not None:
-            self.fusion_encoder = FusionEncoder(config.fusion, text_width=text_width, image_width=image_width)
+            self.fusion_encoder = config.fusion.build(text_width=text_width, image_width=image_width)
             self.match_head = MatchHead(text_width)
             self.masked_word_head = MaskedWordHead(text_width, vocab_size)
+
+    def load_pretrained(self) -> None:
+        """Let every part start from the public weights that its config names; the others stay as they are.
+
+        Raises:
+            DataError: `tower_invalid` when they cannot be read or are of another architecture.
+        """
+        for part in self.children():
+            if isinstance(part, Pretrainable):
+                part.load_pretrained()
 
     @property
     def temperature(self) -> Float[Tensor, ""]:
@@ -93,12 +133,18 @@ class PairModel(nn.Module):
         """Patch tokens and embeddings of pictures."""
         tokens = self.image_encoder(pixels)
         embedding, patch_embeddings = self.image_projection(tokens)
+        if self.image_encoder.has_summary:
+            tokens, patch_embeddings = tokens[:, 1:], patch_embeddings[:, 1:]
         return ImageFeatures(tokens=tokens, patch_embeddings=patch_embeddings, embedding=embedding)
 
     def encode_texts(self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]) -> TextFeatures:
         """Word tokens and embeddings of texts."""
         tokens = self.text_encoder(ids, mask)
-        embedding, _ = self.text_projection(tokens, mask)
+        if self.text_encoder.has_summary:
+            embedding, _ = self.text_projection(tokens, torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1))
+            tokens = tokens[:, 1:]
+        else:
+            embedding, _ = self.text_projection(tokens, mask)
         return TextFeatures(tokens=tokens, mask=mask, embedding=embedding)
 
     def encode_pairs(
@@ -139,7 +185,7 @@ class PairModel(nn.Module):
         return logits
 
 
-def _projection(head: MeanHeadConfig | None, config: ModelConfig, width: int) -> nn.Module:
+def _projection(head: HeadConfig | None, config: ModelConfig, width: int) -> nn.Module:
     if head is not None:
         return head.build(width, config.dim)
     return PooledProjection(width, config.dim, pools=config.pools)

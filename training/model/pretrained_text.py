@@ -66,6 +66,8 @@ def describe_tower(directory: Path, *, max_subwords: int = 48, depth: int = 0) -
 class PretrainedTextEncoder(nn.Module):
     """Subword ids to tokens: a frozen tower, then layers that learn."""
 
+    has_summary = False
+
     def __init__(self, config: PretrainedTextConfig) -> None:
         super().__init__()
         self.width = config.width

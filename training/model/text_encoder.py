@@ -15,6 +15,7 @@ class TextEncoder(Protocol):
     """What every text encoder is: an `nn.Module` from subword ids to one token per subword."""
 
     width: int
+    has_summary: bool  # whether a token for the whole text, which is no subword, leads the word tokens
 
     @property
     def word_vectors(self) -> Float[Tensor, "vocabulary width"]:
@@ -23,8 +24,8 @@ class TextEncoder(Protocol):
 
     def __call__(
         self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
-    ) -> Float[Tensor, "texts subwords width"]:
-        """The word tokens."""
+    ) -> Float[Tensor, "texts tokens width"]:
+        """The word tokens, behind the summary where there is one."""
         ...
 
 
@@ -45,6 +46,8 @@ class TextEncoderConfig:
 
 class SubwordEncoder(nn.Module):
     """Subword ids to tokens that have seen the whole text."""
+
+    has_summary = False
 
     def __init__(self, config: TextEncoderConfig, vocab_size: int) -> None:
         super().__init__()

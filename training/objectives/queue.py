@@ -95,7 +95,7 @@ class PairQueue:
         self._held = []
 
     def _warn_of_repeats(self) -> None:
-        repeated = 1 - len(self.caption_keys.unique()) / self.size
+        repeated = 1 - len(torch.unique(self.caption_keys)) / self.size
         if repeated > _MOST_REPEATED:
             _log.warning(
                 "%.0f %% of the queue's %d captions repeat another one: it is longer than a quarter of the distinct "

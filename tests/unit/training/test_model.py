@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.numerics.small import MODEL, small_batch, small_model
 from training.model import ConvPatchConfig, FusionConfig
-from training.model.fusion_encoder import FusionEncoder
+from training.model.fusion_encoder import TransformerFusion
 from training.model.heads import PooledProjection
 
 
@@ -93,7 +93,7 @@ def test_configs_that_cannot_be_built():
     with pytest.raises(ValueError, match="heads"):
         ConvPatchConfig(heads=3).build()
     with pytest.raises(ValueError, match="relevance_layer"):
-        FusionEncoder(FusionConfig(depth=2, relevance_layer=2), text_width=16, image_width=16)
+        TransformerFusion(FusionConfig(depth=2, relevance_layer=2), text_width=16, image_width=16)
     with pytest.raises(ValueError, match="pools"):
         PooledProjection(6, 5, pools=2)
     with pytest.raises(ValueError, match="initial_temperature"):

@@ -1,0 +1,202 @@
+"""Public towers: a dual encoder made of them says what the public model says."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from torch import nn
+from torch.nn import functional as F
+
+from runtime.errors import DataError
+from training.model import ModelConfig
+from training.model.bert_fusion import BertFusionConfig, describe_fusion
+from training.model.public import architecture
+from training.model.public_heads import AttentionPoolConfig, FirstTokenConfig
+from training.model.text_tower import TextTowerConfig, describe_text
+from training.model.vision_tower import VisionTowerConfig, describe_vision
+from training.serialise import from_json, to_json
+
+SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+VIT = architecture("vit", image_size=32, patch_size=8, **SIZES)
+SWIN = architecture("swin", image_size=32, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4)
+BERT = architecture("bert", max_position_embeddings=16, **{**SIZES, "num_hidden_layers": 4})
+WORDS = 40
+
+
+def base(image: str = VIT) -> ModelConfig:
+    """Image tower, lower and upper layers of a BERT, ALBEF's heads."""
+    return ModelConfig(
+        image=VisionTowerConfig(architecture=image),
+        text=TextTowerConfig(architecture=BERT, depth=2),
+        fusion=BertFusionConfig(architecture=BERT, first_layer=2, relevance_layer=1),
+        dim=8,
+        image_head=FirstTokenConfig() if image == VIT else None,
+        text_head=FirstTokenConfig(),
+        pools=2,
+    )
+
+
+def texts() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two texts, the second shorter; the last subword is 39, which CLIP takes for the end."""
+    ids = torch.tensor([[2, 7, 8, 9, 39], [2, 5, 39, 0, 0]])
+    return ids, ids != 0
+
+
+def save(folder: Path, model: nn.Module) -> str:
+    with torch.no_grad():
+        for weight in model.parameters():  # no zero biases: they would hide what is left out
+            weight.add_(0.1 * torch.randn_like(weight))
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+def clip(folder: Path) -> tuple[transformers.CLIPModel, str]:
+    torch.manual_seed(0)
+    config = transformers.CLIPConfig(
+        text_config={
+            **SIZES,
+            "vocab_size": WORDS,
+            "max_position_embeddings": 16,
+            "eos_token_id": 39,
+            "pad_token_id": 0,
+        },
+        vision_config={**SIZES, "hidden_size": 24, "num_attention_heads": 3, "image_size": 32, "patch_size": 8},
+        projection_dim=12,
+    )
+    model = transformers.CLIPModel(config)
+    return model.eval(), save(folder, model)
+
+
+def siglip(folder: Path) -> tuple[transformers.SiglipModel, str]:
+    torch.manual_seed(0)
+    config = transformers.SiglipConfig(
+        text_config={**SIZES, "vocab_size": WORDS, "max_position_embeddings": 16, "projection_size": 24},
+        vision_config={**SIZES, "hidden_size": 24, "num_attention_heads": 3, "image_size": 32, "patch_size": 8},
+    )
+    model = transformers.SiglipModel(config)
+    return model.eval(), save(folder, model)
+
+
+def test_clip_towers_say_what_the_public_clip_says(tmp_path: Path):
+    public, source = clip(tmp_path)
+    config = ModelConfig(
+        image=describe_vision(source),
+        text=describe_text(source),
+        fusion=None,
+        dim=12,
+        image_head=FirstTokenConfig(bias=False, weights=source, weights_name="visual_projection"),
+        text_head=FirstTokenConfig(bias=False, weights=source, weights_name="text_projection"),
+    )
+    model = from_json(json.loads(json.dumps(to_json(config)))).build(WORDS).eval()
+    model.load_pretrained()
+    ids, mask = texts()
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = public(input_ids=ids, attention_mask=mask.long(), pixel_values=pixels)
+        image, text = model.encode_images(pixels), model.encode_texts(ids, mask)
+    torch.testing.assert_close(image.embedding, expected.image_embeds, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(text.embedding, expected.text_embeds, atol=1e-5, rtol=1e-5)
+    assert image.tokens.shape == (2, 16, 24)
+    assert image.patch_embeddings.shape == (2, 16, 12)
+    hidden = expected.text_model_output.last_hidden_state
+    torch.testing.assert_close(text.tokens[mask], hidden[mask], atol=1e-5, rtol=1e-5)
+
+
+def test_siglip_towers_say_what_the_public_siglip_says(tmp_path: Path):
+    public, source = siglip(tmp_path)
+    vision = describe_vision(source)
+    config = ModelConfig(
+        image=vision,
+        text=describe_text(source),
+        fusion=None,
+        dim=24,
+        image_head=AttentionPoolConfig(architecture=vision.architecture, weights=source),
+        text_head=FirstTokenConfig(weights=source, weights_name="text_model.head"),
+    )
+    model = config.build(WORDS).eval()
+    model.load_pretrained()
+    ids, mask = texts()
+    pixels = torch.randn(2, 3, 32, 32)
+    pad = public.config.text_config.pad_token_id
+    padded = F.pad(torch.where(mask, ids, pad), (0, 16 - ids.shape[1]), value=pad)
+    with torch.no_grad():
+        expected = public(input_ids=padded, pixel_values=pixels)
+        image, text = model.encode_images(pixels), model.encode_texts(ids, mask)
+        alone = public.vision_model.head(expected.vision_model_output.last_hidden_state[:, 3:4])
+    torch.testing.assert_close(image.embedding, expected.image_embeds, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(text.embedding, expected.text_embeds, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(image.patch_embeddings[:, 3], F.normalize(alone, dim=-1), atol=1e-5, rtol=1e-5)
+    assert text.tokens.shape == (2, 5, 16)
+
+
+def test_lower_layers_are_the_public_bert_and_upper_layers_start_from_it(tmp_path: Path):
+    torch.manual_seed(0)
+    public = transformers.BertModel(transformers.BertConfig(**{**json.loads(BERT), "vocab_size": WORDS}))
+    source = save(tmp_path, public)
+    config = dataclasses.replace(
+        base(), text=describe_text(source, depth=2), fusion=describe_fusion(source, first_layer=2, relevance_layer=0)
+    )
+    model = config.build(WORDS).eval()
+    model.load_pretrained()
+    ids, mask = texts()
+    with torch.no_grad():
+        hidden = public.eval()(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True).hidden_states
+        tokens = model.encode_texts(ids, mask).tokens
+    torch.testing.assert_close(tokens[mask], hidden[2][mask], atol=1e-4, rtol=1e-4)
+    upper = model.fusion_encoder.layers[1].layer.state_dict()
+    for name, value in public.encoder.layer[3].state_dict().items():
+        assert torch.equal(upper[name], value), name
+
+
+def test_bert_fusion_reads_in_both_directions_and_not_padding():
+    model = base().build(WORDS).eval()
+    mask = texts()[1]
+    words = torch.randn(2, 5, 16, requires_grad=True)
+    fused = model.fuse(words, mask, torch.randn(2, 16, 16))
+    torch.testing.assert_close(fused.relevance.sum(dim=-1), torch.ones(2, 5))
+    fused.tokens[:, 0, 0].sum().backward()
+    seen = words.grad.abs().sum(dim=-1) > 0
+    assert torch.equal(seen, mask)
+
+
+@pytest.mark.parametrize("image", [VIT, SWIN])
+def test_base_learns_and_every_weight_has_a_gradient(image: str):
+    torch.manual_seed(0)
+    model = base(image).build(WORDS)
+    ids, mask = texts()
+    features = model.encode_pairs(torch.randn(2, 3, 32, 32), ids, mask)
+    rows, columns = model.image_encoder.grid
+    assert features.image_tokens.shape[1] == rows * columns
+    fused = model.fuse(features.text_tokens, mask, features.image_tokens)
+    loss = model.match(fused).sum() + model.masked_words(fused.tokens).square().mean()
+    loss = loss + (features.image_embedding[0] - features.text_embedding[1]).square().sum() * features.temperature
+    loss.backward()
+    silent = [name for name, weight in model.named_parameters() if weight.grad is None]
+    assert silent == []
+
+
+@pytest.mark.parametrize("config", [base(), base(SWIN)])
+def test_no_layer_norm_vanishes_in_half_precision(config: ModelConfig):
+    norms = [part for part in config.build(WORDS).modules() if isinstance(part, nn.LayerNorm)]
+    assert norms
+    assert all(torch.tensor(norm.eps, dtype=torch.half) > 0 for norm in norms)
+
+
+def test_wrong_sources_are_refused_in_words(tmp_path: Path):
+    with pytest.raises(DataError, match="is no public checkpoint"):
+        describe_vision(str(tmp_path / "nothing"))
+    _, source = clip(tmp_path / "clip")
+    with pytest.raises(DataError, match="knows 40 subwords and the tokenizer 50"):
+        describe_text(source).build(50)
+    wrong = FirstTokenConfig(bias=False, weights=source, weights_name="visual_projection").build(16, 12)
+    with pytest.raises(DataError, match=r"the weight weight is \(12, 24\), and \(12, 16\) is wanted"):
+        wrong.load_pretrained()
+    with pytest.raises(DataError, match="'clip_vision_model' is no text tower"):
+        TextTowerConfig(architecture=architecture("clip_vision_model")).build(WORDS)
+    with pytest.raises(ValueError, match="one of 2 layers"):
+        BertFusionConfig(architecture=BERT, first_layer=2, relevance_layer=2).build(text_width=16, image_width=16)
+    with pytest.raises(ValueError, match="8 wide"):
+        BertFusionConfig(architecture=BERT, first_layer=2, relevance_layer=1).build(text_width=8, image_width=16)

@@ -1,0 +1,67 @@
+"""Image encoder that is a public tower: ViT, Swin, or the vision side of CLIP or SigLIP.
+
+Papers: ViT (Dosovitskiy et al., 2021), Swin (Liu et al., 2021), CLIP (Radford et al., 2021), SigLIP (Zhai et al.,
+2023).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from training.model.public import build_tower, copy_weights, read_architecture, read_weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisionTowerConfig:
+    """A public vision tower."""
+
+    architecture: str  # `public.architecture` or `public.read_architecture`
+    weights: str | None = None  # the public checkpoint that training starts from; None: from nothing
+
+    def build(self) -> "VisionTower":
+        """The tower with random weights (from torch's global generator)."""
+        return VisionTower(self)
+
+
+def describe_vision(source: str) -> VisionTowerConfig:
+    """The vision tower of a public ViT, Swin, CLIP or SigLIP checkpoint: a local directory or a name.
+
+    Raises:
+        DataError: `tower_invalid`.
+    """
+    return VisionTowerConfig(architecture=read_architecture(source, "vision"), weights=source)
+
+
+class VisionTower(nn.Module):
+    """Pixels (already normalised) to the tower's tokens.
+
+    ViT and CLIP have a class token, which leads the patches (`has_summary`). Swin and SigLIP have none.
+    """
+
+    def __init__(self, config: VisionTowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tower: Any = build_tower(config.architecture, "vision")
+        public = self.tower.config
+        self.kind: str = public.model_type
+        if self.kind == "siglip_vision_model":
+            self.tower.use_head, self.tower.head = False, None  # it pools: `heads.AttentionPoolConfig`
+        self.has_summary = self.kind in ("vit", "clip_vision_model")
+        shrinks = 2 ** (len(public.depths) - 1) if self.kind == "swin" else 1
+        self.width: int = public.embed_dim * shrinks if self.kind == "swin" else public.hidden_size
+        side = public.image_size // (public.patch_size * shrinks)
+        self.grid = (side, side)
+
+    def forward(self, pixels: Float[Tensor, "images 3 side side"]) -> Float[Tensor, "images tokens width"]:
+        """The class token where there is one, then the patch tokens, row-major over the grid."""
+        tokens: Tensor = self.tower(pixel_values=pixels).last_hidden_state
+        return self.tower.post_layernorm(tokens) if self.kind == "clip_vision_model" else tokens
+
+    def load_pretrained(self) -> None:
+        """Take the weights that the config names. Raises `DataError` (`tower_invalid`)."""
+        source = self.config.weights
+        if source is not None:
+            public = read_weights(source)
+            copy_weights(self.tower, getattr(public, "vision_model", public).state_dict(), source)
