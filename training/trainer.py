@@ -78,9 +78,11 @@ class Trainer:
         self.commit = commit
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(config.seed)  # the same weights in every process
-        self.model = config.model.build(source.text_transform.vocabulary_size).to(self.device)
+        self.model = config.model.build(source.text_transform.vocabulary_size)
+        self.model.load_pretrained()
+        self.model.to(self.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions run faster so
-        self.objective = ComposedObjective(config.objectives, self.model)
+        self.objective = ComposedObjective(config.objectives, self.model, num_steps=config.num_steps)
         self._prepare_blocks()
         self.optimizer = build_optimizer(self.model, config.optimizer)
         self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None

@@ -48,8 +48,13 @@ class ComposedOutput:
 class ComposedObjective:
     """The weighted sum of a tuple of objectives, and the momentum model that they share."""
 
-    def __init__(self, terms: Sequence[WeightedObjective], model: PairModel) -> None:
+    def __init__(self, terms: Sequence[WeightedObjective], model: PairModel, *, num_steps: int | None = None) -> None:
         """Build every term.
+
+        Args:
+            terms: the sum.
+            model: what they are computed on.
+            num_steps: how long the run will be, where that is known: a momentum model too slow for it is warned of.
 
         Raises:
             ValueError: two terms have the same name or want different momentum models, or one cannot be built.
@@ -58,6 +63,8 @@ class ComposedObjective:
         if len(set(names)) != len(names):
             raise ValueError(f"two objectives have the same name, or one is called {_MOMENTUM!r}: {names[1:]}")
         self.momentum = _momentum(terms, model)
+        if self.momentum is not None and num_steps is not None:
+            self.momentum.warn_of_short_run(num_steps)
         self.terms: tuple[tuple[WeightedObjective, Objective], ...] = tuple(
             (term, self._build(term.objective, model)) for term in terms
         )
