@@ -68,7 +68,7 @@ class Ticket(Generic[Out]):
 
     def __init__(self, num_rows: int, owner: Work) -> None:
         self.owner = owner
-        self.since = time.monotonic()
+        self.since = time.perf_counter()
         self.queued_s = -1.0
         self.alone_s = 0.0
         self.loop = _running_loop()
@@ -171,7 +171,7 @@ class _Waiting(Generic[Row, Out]):
 class _Batch(Generic[Row, Out]):
     lane: Lane
     waiting: list[_Waiting[Row, Out]]
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.perf_counter)
 
 
 class Batcher(Generic[Row, Out]):
@@ -255,7 +255,7 @@ class Batcher(Generic[Row, Out]):
     def longest_running_s(self) -> float:
         """Return for how long the oldest of the running batches has run; 0 when none runs."""
         with self._changed:
-            now = time.monotonic()
+            now = time.perf_counter()
             return max((now - batch.started for batch in self._running.values()), default=0.0)
 
     def close(self) -> None:

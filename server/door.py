@@ -53,8 +53,8 @@ class Visit:
 
     __slots__ = ("headers", "identity", "place", "refusal", "timeout_s", "timings")
 
-    def __init__(self, scope: Mapping[str, Any]) -> None:
-        self.timings = Timings()
+    def __init__(self, scope: Mapping[str, Any], *, is_traced: bool) -> None:
+        self.timings = Timings(is_traced=is_traced)
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         given = self.headers.get(b"x-request-id", b"")
         self.identity = given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
@@ -95,7 +95,7 @@ class Door:
         state = scope.setdefault("state", {})
         visit: Visit | None = state.get("visit")
         if visit is None:
-            visit = Visit(scope)
+            visit = Visit(scope, is_traced=self._service.tracer is not None)
             state.update(visit=visit, timings=visit.timings, service=self._service, error_code=None, answered=False)
             try:
                 self._let_in(scope, visit)

@@ -21,7 +21,7 @@ from runtime.preprocess.image import decode_image
 from runtime.preprocess.text import TextBatch
 from runtime.proofread import Proof, proofread
 from server import timings
-from server.batching import Ticket, Watcher
+from server.batching import Watcher
 from server.byte_cache import ByteCache
 from server.graphs import Graphs, RowArrays
 from server.workers import Workers
@@ -71,7 +71,7 @@ class EnginePool:
             EngineError: the engine failed.
         """
         pixels = await asyncio.gather(*(self._decode.run(self.encoder.image_input, image) for image in images))
-        rows = await _results(self.graphs.submit("image_encoder", [{"pixels": array} for array in pixels]))
+        rows = await self._run("image_encoder", [{"pixels": array} for array in pixels])
         if not rows:
             return self.encoder.embed_pixels([])
         has_patches = "patch_embeddings" in rows[0]
@@ -107,12 +107,15 @@ class EnginePool:
         """Tokenise and embed texts; each gives one row, without padding."""
         encode = self.encoder.text_transform.encode
         is_short = sum(map(len, texts)) <= _CHARACTERS_AT_ONCE
+        since_s = time.perf_counter()
         batch = encode(texts) if is_short else await self._tokenise.run(encode, texts)
+        if (stopwatch := timings.current.get()) is not None:
+            stopwatch.saw("tokenise", since_s, time.perf_counter())
         lengths = batch.mask.sum(axis=1).tolist()
         tokens: list[RowArrays] = [
             {"ids": batch.ids[at, :n].copy(), "mask": batch.mask[at, :n].copy()} for at, n in enumerate(lengths)
         ]
-        done = await _results(self.graphs.submit("text_encoder", tokens))
+        done = await self._run("text_encoder", tokens)
         rows: list[RowArrays] = []
         for at, text in enumerate(texts):
             offsets = batch.offsets[at, : lengths[at]].copy()
@@ -154,7 +157,7 @@ class EnginePool:
             }
             for text, image in zip(text_rows, image_rows, strict=True)
         ]
-        return _column(await _results(self.graphs.submit("fusion", rows, ("match",))), "match")
+        return _column(await self._run("fusion", rows, ("match",)), "match")
 
     async def ground(self, image: ImageFeatures, phrases: Sequence[str], *, top_k: int = 1) -> list[Grounding]:
         """See `runtime.ground.ground`."""
@@ -201,16 +204,18 @@ class EnginePool:
         self._judge.close()
         self.graphs.batcher.close()
 
+    async def _run(
+        self, graph: str, rows: Sequence[RowArrays], outputs: Sequence[str] | None = None
+    ) -> list[RowArrays]:
+        ticket = self.graphs.submit(graph, rows, outputs)
+        results = await ticket
+        if (stopwatch := timings.current.get()) is not None:
+            stopwatch.waited(graph, ticket.queued_s, since_s=ticket.since, worked_s=ticket.alone_s)
+        return results
+
     async def _judged(self, call: Callable[Concatenate[Encoder, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what asks several graphs in turn on a thread; what it runs there is batched with the rest."""
         return await self._judge.run(call, self._for_threads, *args, **kwargs)
-
-
-async def _results(ticket: Ticket[RowArrays]) -> list[RowArrays]:
-    rows = await ticket
-    if (stopwatch := timings.current.get()) is not None:
-        stopwatch.waited(ticket.queued_s, worked_s=ticket.alone_s)
-    return rows
 
 
 def _tiny_picture() -> bytes:

@@ -21,7 +21,8 @@ def note(service: "Service", scope: dict[str, Any], status: int) -> None:
     route = getattr(scope.get("route"), "path", "unknown")
     method = scope["method"] if scope["method"] in _METHODS else "other"  # anyone may send any word
     code = state["error_code"]
-    level = logging.DEBUG if route in _PROBES and status < 400 else logging.INFO
+    is_quiet = route in _PROBES and status < 400
+    level = logging.DEBUG if is_quiet else logging.INFO
     if _log.isEnabledFor(level):
         fields = {"event": "request", "method": method, "route": route, "status": status, "ms": timings.milliseconds()}
         if code is not None:
@@ -35,5 +36,5 @@ def note(service: "Service", scope: dict[str, Any], status: int) -> None:
         stages_s=timings.stages_s,
         code=code,
     )
-    if service.tracer is not None:
+    if service.tracer is not None and not is_quiet:
         service.tracer.trace(state["visit"], method=method, route=route, status=status, code=code)

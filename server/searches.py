@@ -66,7 +66,7 @@ class Searches:
         ticket = self._batcher.submit([(Lane("search", (query.target, steps), shared), query)])
         found = await ticket
         if (stopwatch := timings.current.get()) is not None:
-            stopwatch.waited(ticket.queued_s, worked_s=ticket.alone_s)
+            stopwatch.waited("search", ticket.queued_s, since_s=ticket.since, worked_s=ticket.alone_s)
         return found[0]
 
     def waiting(self) -> int:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Stage = Literal[
     "read",
@@ -21,6 +21,22 @@ Stage = Literal[
 ]
 
 
+_MOST_SPANS = 512
+
+
+class Span(NamedTuple):
+    """What went on from when to when, in readings of `time.perf_counter`.
+
+    Attributes:
+        is_stage: it is a stage, and not what a stage waited for or ran.
+    """
+
+    name: str
+    began_s: float
+    ended_s: float
+    is_stage: bool
+
+
 class Timings:
     """A stopwatch whose stages sum to the total.
 
@@ -29,10 +45,14 @@ class Timings:
 
     Attributes:
         worked_s: seconds that its calls take when nobody else is there.
+        started_s: reading of `time.perf_counter` when it began.
+        spans: the first few hundred of what went on, when it is traced.
     """
 
-    def __init__(self) -> None:
-        self._started = self._since = time.perf_counter()
+    def __init__(self, *, is_traced: bool = False) -> None:
+        self.started_s = self._since = time.perf_counter()
+        self.spans: list[Span] = []
+        self._spans_left = _MOST_SPANS if is_traced else 0
         self._at_work: list[str] = []
         self._stages_s: dict[str, float] = {}
         self.worked_s = 0.0
@@ -41,26 +61,43 @@ class Timings:
     def stage(self, name: Stage) -> Iterator[None]:
         """Count the time of a block to a stage."""
         self._count()
+        began_s = self._since
         self._at_work.append(name)
         try:
             yield
         finally:
             self._count()
             self._at_work.remove(name)
+            self.saw(name, began_s, self._since, is_stage=True)
 
-    def waited(self, seconds: float, *, worked_s: float) -> None:
-        """Say how much of the stage at work was spent waiting in a queue, and how much working."""
+    def waited(self, what: str, seconds: float, *, since_s: float, worked_s: float) -> None:
+        """Say how much of the stage at work was spent waiting in a queue, and how much working.
+
+        Args:
+            what: what was waited for and has ended now.
+            seconds: spent waiting.
+            since_s: reading of the clock when it was asked for.
+            worked_s: seconds that it takes by itself.
+        """
         self._count()
+        self.saw("queue", since_s, since_s + seconds)
+        self.saw(what, since_s + seconds, self._since)
         self.worked_s += worked_s
         name = self._at_work[-1] if self._at_work else "other"
         moved = max(0.0, min(seconds, self._stages_s.get(name, 0.0)))
         self._stages_s[name] = self._stages_s.get(name, 0.0) - moved
         self._stages_s["queue"] = self._stages_s.get("queue", 0.0) + moved
 
+    def saw(self, name: str, began_s: float, ended_s: float, *, is_stage: bool = False) -> None:
+        """Note what went on, when it is traced."""
+        if self._spans_left:
+            self._spans_left -= 1
+            self.spans.append(Span(name, began_s, ended_s, is_stage))
+
     @property
     def total_s(self) -> float:
         """Seconds since the request began."""
-        return time.perf_counter() - self._started
+        return time.perf_counter() - self.started_s
 
     @property
     def stages_s(self) -> dict[str, float]:

@@ -29,6 +29,7 @@ class Workers:
     """
 
     def __init__(self, name: str, num_threads: int) -> None:
+        self._name = name
         self._heap: list[_Entry] = []
         self._counter = itertools.count()
         self._changed = threading.Condition()
@@ -43,17 +44,17 @@ class Workers:
         """Run a call on a thread and wait for its result."""
         owner = work.current()
         future: Future[T] = Future()
-        since = time.monotonic()
+        since = time.perf_counter()
         began_at = ended_at = since
         urgency = since + (INGEST_LATENESS_S if owner.is_ingest else 0.0)
 
         def begin() -> T:
             nonlocal began_at, ended_at
-            began_at = time.monotonic()
+            began_at = time.perf_counter()
             try:
                 return call(*args, **kwargs)
             finally:
-                ended_at = time.monotonic()
+                ended_at = time.perf_counter()
 
         entry: _Entry = (urgency, next(self._counter), owner, future, copy_context(), begin)
         with self._changed:
@@ -63,7 +64,7 @@ class Workers:
             self._changed.notify()
         result = await asyncio.wrap_future(future)
         if (stopwatch := timings.current.get()) is not None:
-            stopwatch.waited(began_at - since, worked_s=ended_at - began_at)
+            stopwatch.waited(self._name, began_at - since, since_s=since, worked_s=ended_at - began_at)
         return result
 
     def depth(self) -> int:
