@@ -1,26 +1,34 @@
-"""Guesses which rows are near a query, from vectors shrunk to a few bits a dimension; made for large galleries.
+"""Guesses which vectors are near a query, made for large galleries; true scores come from the vectors themselves.
 
-An inverted file over product-quantised vectors (FAISS IVF, PQ with 4 bits, fast scan). It is only asked for candidates:
-their true scores come from the full vectors, and a row that is gone is dropped then. So nothing is ever removed here; a
-replaced row stands here twice. Rows are added one by one as they are written, and the whole is made anew when too much
-of it is stale.
+Two kinds, of which tuning takes the quicker one: an inverted file over product-quantised vectors (FAISS IVF, PQ with 4
+bits, fast scan), which is small and quick to add to, and a graph (FAISS HNSW over float16), which answers more
+queries a second while a gallery is not very large, and costs many times the memory and the time of adding.
+
+Vectors are numbered by their position in the order in which they were added. Nothing is ever removed: a search is told
+which positions count, and the whole is made anew when too much of it is stale.
 
 Not thread-safe: `memory.py` lets in many searches or one change at a time.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
 
 from index.records import Floats
-from index.vectors import Rows, RowSet, use_one_thread
+from index.vectors import use_one_thread
 
 _BITS = 4
 _DIMS_PER_CODE = 4
 _SAMPLES_PER_LIST = 64
+_LINKS = 32
+_BUILD_EFFORT = 100
+
+Efforts = tuple[tuple[int, ...], tuple[int, ...]]
+"""Breadths and numbers of candidates that are tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,20 +36,20 @@ class Effort:
     """How hard a search looks, for ten hits.
 
     Attributes:
-        num_probes: lists that are read.
-        num_candidates: rows whose true score is worked out.
+        breadth: of an inverted file, how many lists are read; of a graph, how many nodes are kept in view.
+        num_candidates: vectors whose true score is worked out.
     """
 
-    num_probes: int
+    breadth: int
     num_candidates: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """What an index of candidates was tuned to, and what it was tuned on.
+    """What candidates were tuned to, and what they were tuned on.
 
     Attributes:
-        recall: share of the ten best that a search through it finds, measured when it was made.
+        recall: share of the ten best that a search through them finds, measured when they were made.
         num_vectors: how many vectors there were then.
     """
 
@@ -50,87 +58,120 @@ class Fit:
     num_vectors: int
 
 
-class Candidates:
-    """Rows near a query, of all rows that were ever added."""
+class Candidates(Protocol):
+    """Positions near a query.
+
+    Attributes:
+        kind: what it is called where a gallery says how it is searched.
+        index: what FAISS searches.
+        efforts: breadths worth trying, and numbers of candidates, both from small to large.
+        least_share: a filter that passes less than this share of everything is answered by looking at all it passes.
+    """
+
+    kind: str
+    index: Any
+    efforts: Efforts
+    least_share: float
+
+    def add(self, vectors: Floats) -> None:
+        """Add vectors [n, dim] at the next positions."""
+        ...
+
+    def parameters(self, breadth: int, selector: Any) -> Any:  # noqa: ANN401  FAISS objects
+        """Return what FAISS is told for a search of this breadth among the selected positions (None: all)."""
+        ...
+
+
+class Lists:
+    """An inverted file: vectors in lists by nearness, each shrunk to four bits for four numbers."""
 
     kind = "ivf-pq"
+    efforts: Efforts = ((1, 2, 4, 8, 16, 32, 64, 128, 256), (50, 100, 150, 200, 300, 400))
+    least_share = 0.0
 
-    def __init__(self, index: Any, fit: Fit) -> None:  # noqa: ANN401  a FAISS index
-        self._index = index
-        self.fit = fit
+    def __init__(self, index: Any) -> None:  # noqa: ANN401  a FAISS index
+        self.index = index
 
     @classmethod
-    def trained(cls, sample: Floats, *, num_vectors: int) -> "Candidates":
-        """Return an empty index for about so many vectors, fitted to a sample of them [n, dim]."""
+    def trained(cls, sample: Floats, *, num_vectors: int) -> "Lists":
+        """Return empty lists for about so many vectors, fitted to a sample of them [n, dim]."""
         use_one_thread()
         dim = sample.shape[1]
         quantizer = faiss.IndexFlatIP(dim)
-        index = faiss.IndexIVFPQFastScan(
+        index: Any = faiss.IndexIVFPQFastScan(
             quantizer, dim, num_lists(num_vectors), num_codes(dim), _BITS, faiss.METRIC_INNER_PRODUCT
         )
         index.by_residual = True  # costs nothing for inner products, and is much nearer
         index.cp.min_points_per_centroid = 1  # how large the sample is was decided before
         index.pq.cp.min_points_per_centroid = 1
         index.train(np.ascontiguousarray(sample))
-        return cls(index, Fit(effort=Effort(num_probes=1, num_candidates=50), recall=0.0, num_vectors=0))
+        return cls(index)
 
-    def with_fit(self, fit: Fit) -> "Candidates":
-        """Return the same entries, to be searched with another effort."""
-        return Candidates(self._index, fit)
-
-    def __len__(self) -> int:
-        """Return how many entries there are, stale ones included."""
-        return int(self._index.ntotal)
-
-    @property
-    def num_lists(self) -> int:
-        """How many lists the rows are spread over."""
-        return int(self._index.nlist)
-
-    def add(self, rows: Rows, vectors: Floats) -> None:
-        """Add rows [n] with their vectors [n, dim]."""
+    def add(self, vectors: Floats) -> None:
+        """Add vectors [n, dim] at the next positions."""
         use_one_thread()
-        if len(rows):
-            self._index.add_with_ids(np.ascontiguousarray(vectors), np.ascontiguousarray(rows))
+        self.index.add(np.ascontiguousarray(vectors))
 
-    def search(self, queries: Floats, *, num_candidates: int, num_probes: int, allowed: RowSet | None = None) -> Rows:
-        """Return rows that may be near each query, in no order, -1 where there are no more: [n, num_candidates]."""
-        use_one_thread()
-        selector: Any = None
-        if allowed is not None:
-            selector = faiss.IDSelectorBitmap(len(allowed.bitmap), faiss.swig_ptr(allowed.bitmap))
+    def parameters(self, breadth: int, selector: Any) -> Any:  # noqa: ANN401  FAISS objects
+        """Return FAISS's parameters; `breadth` is how many lists are read."""
         make: Any = faiss.SearchParametersIVF
-        parameters = make(nprobe=min(num_probes, self.num_lists), sel=selector)
-        _, rows = self._index.search(queries, num_candidates, params=parameters)
-        found: Rows = rows
-        return found
+        return make(nprobe=min(breadth, int(self.index.nlist)), sel=selector)
 
-    def rows(self) -> Rows:
-        """Return the row of every entry."""
-        lists = self._index.invlists
-        parts = [
-            faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number)).copy()
-            for number in range(self.num_lists)
-            if lists.list_size(number)
-        ]
-        return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
 
-    def serialised(self) -> bytes:
-        """Return the entries as bytes."""
-        data: bytes = faiss.serialize_index(self._index).tobytes()
-        return data
+class Graph:
+    """A graph of near neighbours (HNSW). It keeps the vectors once more, as float16, in memory."""
+
+    kind = "hnsw"
+    efforts: Efforts = ((12, 16, 24, 32, 48, 64, 96, 128, 192, 256), (12,))
+    least_share = 0.2
+
+    def __init__(self, index: Any) -> None:  # noqa: ANN401  a FAISS index
+        self.index = index
 
     @classmethod
-    def from_serialised(cls, data: bytes, fit: Fit, *, dim: int) -> "Candidates":
-        """Read what `serialised` gave. The checksum must have been compared before.
+    def empty(cls, dim: int) -> "Graph":
+        """Return a graph without nodes."""
+        make: Any = faiss.IndexHNSWSQ
+        index: Any = make(dim, faiss.ScalarQuantizer.QT_fp16, _LINKS, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = _BUILD_EFFORT
+        index.is_trained = True  # float16 needs no fitting
+        return cls(index)
 
-        Raises:
-            ValueError: it is something else.
-        """
-        index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
-        if not isinstance(index, faiss.IndexIVFPQFastScan) or index.d != dim:
-            raise ValueError(f"it is not an index of candidates of {dim} dimensions")
-        return cls(index, fit)
+    def add(self, vectors: Floats) -> None:
+        """Add vectors [n, dim] at the next positions."""
+        use_one_thread()
+        self.index.add(np.ascontiguousarray(vectors))
+
+    def parameters(self, breadth: int, selector: Any) -> Any:  # noqa: ANN401  FAISS objects
+        """Return FAISS's parameters; `breadth` is how many nodes are kept in view."""
+        make: Any = faiss.SearchParametersHNSW  # type: ignore[attr-defined]
+        return make(efSearch=breadth, sel=selector)
+
+
+def write_candidates(candidates: Candidates, file: Path) -> None:
+    """Write candidates to a file; whoever calls makes it durable.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        faiss.write_index(candidates.index, str(file))
+    except RuntimeError as error:  # FAISS does not say which error the system gave
+        raise OSError(str(error)) from error
+
+
+def read_candidates(file: Path, *, dim: int) -> Candidates:
+    """Read what `write_candidates` wrote. The checksum must have been compared before.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    index: Any = faiss.read_index(str(file))
+    if index.d == dim and isinstance(index, faiss.IndexIVFPQFastScan):
+        return Lists(index)
+    if index.d == dim and isinstance(index, faiss.IndexHNSWSQ):
+        return Graph(index)
+    raise ValueError(f"it holds no candidates of {dim} dimensions")
 
 
 def num_lists(num_vectors: int) -> int:
@@ -144,5 +185,5 @@ def num_codes(dim: int) -> int:
 
 
 def sample_size(num_vectors: int) -> int:
-    """Return how many vectors are enough to fit an index for so many."""
+    """Return how many vectors are enough to fit lists for so many."""
     return min(num_vectors, num_lists(num_vectors) * _SAMPLES_PER_LIST)

@@ -8,7 +8,6 @@ A write is committed to the disk first, then taken into memory, then acknowledge
 """
 
 import copy
-import functools
 import logging
 import os
 import threading
@@ -22,16 +21,25 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from index.checks import check_gallery_name, checked_item, checked_queries
+from index.codecs import CodecName
 from index.filters import Filter
 from index.items import FILE, ItemStore
+from index.large_index import EXACT_UP_TO, LargeIndex
 from index.locks import FolderLock
 from index.memory import Memory
+from index.obedience import prove_filters_are_obeyed
 from index.records import TARGETS, Floats, GalleryInfo, Item, Match, NewItem, Outcome, Page, Target
-from index.snapshot import read_snapshot, remove_leftovers, snapshot_version, write_snapshot
+from index.snapshot import (
+    FOLDER,
+    files_in_use,
+    read_snapshot,
+    remove_leftovers,
+    snapshot_version,
+    write_snapshot,
+)
 from index.state import Change, Identity, State
-from index.target_index import EXACT_UP_TO
-from index.tuning import Tuning, make_candidates
-from index.vectors import RowSet, prove_filters_are_obeyed
+from index.tuning import Tuning, make_index
+from index.vectors import FlatVectors, RowSet
 from index.verify import find_problems
 from runtime.errors import GalleryError
 
@@ -44,7 +52,11 @@ MAX_PAGE = 1_000
 TUNED_FROM = 100_000
 """From so many vectors on, upkeep makes an index of candidates; below, exact search is quick enough."""
 
+DEFAULT_VECTORS: CodecName = "float16"
+"""How a large gallery keeps vectors unless it is told otherwise: half the room, and no hit is lost."""
+
 _LOCK = "lock"
+_MOST_STALE = 1.5  # positions for each vector that is still there; with more, the index is made anew
 _CACHED_FILTERS = 8
 _SNAPSHOT_LEAST_CHANGES = 1_000  # catching up with fewer is quicker than reading a snapshot
 
@@ -81,6 +93,7 @@ class LocalGallery:
         self._upkeep_mutex = threading.Lock()  # taken before the next, where both are
         self._write_mutex = threading.Lock()
         self._follow_mutex = threading.Lock()
+        self._is_closing = False  # tells a long tuning to stop
         self._is_closed = False
         self._filtered: OrderedDict[Filter, tuple[int, RowSet]] = OrderedDict()
         self._filtered_mutex = threading.Lock()
@@ -92,8 +105,8 @@ class LocalGallery:
             self._store = ItemStore(folder, create=identity, read_only=read_only)
             self._refuse_other_space(space=space, dim=dim)
             self._seen_data_version = self._store.database.data_version()
+            prove_filters_are_obeyed()
             self._memory = self._load()
-            _prove_filters_once()
         except BaseException:
             self._let_go()
             raise
@@ -189,6 +202,7 @@ class LocalGallery:
             self._successor.close()
             self._is_closed = True
             return
+        self._is_closing = True
         with self._upkeep_mutex, self._write_mutex:
             if self._is_closed:
                 return
@@ -242,14 +256,22 @@ class LocalGallery:
         with self._upkeep_mutex:
             write_snapshot(self.folder, self._store, self._memory)
 
-    def tune(self) -> list[Tuning]:
+    def tune(self, *, vectors: CodecName | None = None) -> list[Tuning]:
         """Make large targets quick to search, keeping recall@10 at 0.95 or more; return what was chosen.
 
         Searches go on meanwhile, and writes but for a moment at the end. Small targets stay exact.
+
+        Args:
+            vectors: how vectors are kept; None keeps them as they are, at first as float16.
+
+        Raises:
+            GalleryError: `gallery_full`: there is no room for the index; the gallery is whole and as before.
         """
         self._refuse_writing()
         with self._upkeep_mutex:
-            chosen = [self._tune_one(target) for target in TARGETS if self._memory.num_vectors(target) > EXACT_UP_TO]
+            chosen = [
+                self._tune_one(target, vectors) for target in TARGETS if self._memory.num_vectors(target) > EXACT_UP_TO
+            ]
             write_snapshot(self.folder, self._store, self._memory)
         return chosen
 
@@ -364,7 +386,8 @@ class LocalGallery:
             change = state.changes_since(snapshot.version)
             if change is None:
                 return Memory.from_state(state, self._store.identity.dim)
-            memory = Memory.from_snapshot(snapshot.indexes, snapshot.version, state, self._store.identity.dim)
+            dim = self._store.identity.dim
+            memory = Memory.from_snapshot(snapshot.names, snapshot.indexes, snapshot.version, dim)
             memory.apply(change)
             return memory
 
@@ -417,8 +440,8 @@ class LocalGallery:
         return rows
 
     def _recall(self, target: Target) -> float | None:
-        candidates = self._memory.candidates(target)
-        return None if candidates is None else candidates.fit.recall
+        index = self._memory.index(target)
+        return index.fit.recall if isinstance(index, LargeIndex) else None
 
     def _changes_in_log(self) -> int:
         with self._store.database.reading() as connection:
@@ -429,28 +452,61 @@ class LocalGallery:
 
     def _is_tuning_due(self, target: Target) -> bool:
         """Say whether a large target has no candidates, or too many that are stale, or was tuned when much smaller."""
-        num_vectors, candidates = self._memory.num_vectors(target), self._memory.candidates(target)
+        num_vectors, index = self._memory.num_vectors(target), self._memory.index(target)
         if num_vectors < max(TUNED_FROM, 2 * self._untunable.get(target, 0)):
             return False
-        if candidates is None:
+        if not isinstance(index, LargeIndex):
             return True
-        return len(candidates) > 1.5 * num_vectors or num_vectors > 2 * candidates.fit.num_vectors
+        return index.num_positions > _MOST_STALE * num_vectors or num_vectors > 2 * index.fit.num_vectors
 
-    def _tune_one(self, target: Target) -> Tuning:
-        version = self._memory.version
-        candidates, tuning = make_candidates(self._memory, target)
-        self._untunable[target] = tuning.num_vectors if candidates is None else 0
-        with self._write_mutex:
-            if candidates is not None:
-                with self._store.state() as state:
-                    change = state.changes_since(version)
-                assert change is not None  # the log is shortened by snapshots alone, and those wait
-                new = change.vectors[target]
-                if new:
-                    candidates.add(np.fromiter(new, np.int64), np.stack(list(new.values())))
-            self._memory.adopt(target, candidates)
+    def _tune_one(self, target: Target, vectors: CodecName | None = None) -> Tuning:
+        """Make a target's index anew, beside the old one, and put it in its place."""
+        old = self._memory.index(target)
+        wanted = vectors or (old.codec.name if isinstance(old, LargeIndex) else DEFAULT_VECTORS)
+        folder = self.folder / FOLDER
+        try:
+            folder.mkdir(exist_ok=True)
+            with self._store.state() as state:
+                index, tuning = make_index(
+                    self._memory, state, target, folder, vectors=wanted, is_wanted=lambda: not self._is_closing
+                )
+        except (OSError, InterruptedError) as error:
+            remove_leftovers(self.folder, in_use=files_in_use(self._memory))
+            if isinstance(error, InterruptedError):
+                raise GalleryError(f"the gallery {self.folder} is being closed.", code="gallery_closed") from error
+            raise GalleryError(
+                f"the index in {folder} could not be written ({error}); the gallery itself is whole. Make room.",
+                code="gallery_full",
+            ) from error
+        self._untunable[target] = tuning.num_vectors if index is None else 0
+        if index is not None:
+            self._replace_index(target, index, state.version)
+        elif isinstance(old, LargeIndex):
+            flat = FlatVectors(self._store.identity.dim)
+            with self._store.state() as state:
+                for rows, chunk in state.vectors(target):
+                    flat.put(rows, chunk)
+            self._replace_index(target, flat, state.version)
         _log.info("event=gallery_tuned folder=%s %s", self.folder, tuning)
         return tuning
+
+    def _replace_index(self, target: Target, index: LargeIndex | FlatVectors, version: int) -> None:
+        """Bring an index of an older version up to date and search it from then on; writes wait for the end of that."""
+        version = self._catch_up(target, index, version)
+        with self._write_mutex:
+            self._catch_up(target, index, version)
+            self._memory.adopt(target, index)
+
+    def _catch_up(self, target: Target, index: LargeIndex | FlatVectors, version: int) -> int:
+        with self._store.state() as state:
+            change = state.changes_since(version)
+        assert change is not None  # the log is shortened by snapshots alone, and those wait
+        new = change.vectors[target]
+        touched = {*change.names, *change.gone}
+        index.remove(np.asarray([row for row in touched if row not in new], np.int64))
+        if new:
+            index.put(np.fromiter(new, np.int64), np.stack(list(new.values())))
+        return change.version
 
     def _refuse_writing(self) -> None:
         self._refuse_closed()
@@ -473,11 +529,6 @@ class LocalGallery:
         finally:
             if self._folder_lock is not None:
                 self._folder_lock.release()
-
-
-@functools.cache
-def _prove_filters_once() -> None:
-    prove_filters_are_obeyed()
 
 
 def _row_of(cursor: str | None) -> int:

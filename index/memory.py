@@ -2,15 +2,18 @@
 
 import functools
 from collections.abc import Collection, Iterator
+from itertools import zip_longest
 
 import numpy as np
 
-from index.candidates import Candidates, Fit
+from index.large_index import Frozen, LargeIndex
 from index.locks import ReadWriteLock
+from index.names import Names
 from index.records import TARGETS, Floats, Match, Target
 from index.state import Change, State
-from index.target_index import TargetIndex
 from index.vectors import FlatVectors, Rows, RowSet
+
+TargetIndex = FlatVectors | LargeIndex
 
 _CHUNK = 4096  # rows copied at a time while others wait
 _match = functools.partial(tuple.__new__, Match)  # several times as fast as Match(...), and made by the thousand
@@ -24,46 +27,40 @@ class Memory:
         self.version = 0
         self.dim = dim
         self._lock = ReadWriteLock()
-        self._names: list[str | None] = []
-        self._num_items = 0
-        self._indexes: dict[Target, TargetIndex] = {target: TargetIndex(FlatVectors(dim)) for target in TARGETS}
+        self._names = Names()
+        self._indexes: dict[Target, TargetIndex] = {target: FlatVectors(dim) for target in TARGETS}
 
     @classmethod
     def from_state(cls, state: State, dim: int) -> "Memory":
         """Read everything from the gallery's file."""
         memory = cls(dim)
         memory.version = state.version
-        memory._learn_names(state)
+        for row, name in state.names():
+            memory._names.put(row, name)
         for target, index in memory._indexes.items():
             for rows, chunk in state.vectors(target):
                 index.put(rows, chunk)
         return memory
 
     @classmethod
-    def from_snapshot(cls, indexes: dict[Target, TargetIndex], version: int, state: State, dim: int) -> "Memory":
-        """Take vectors as of an older version and the ids as of now; `apply` brings the vectors up to date."""
+    def from_snapshot(cls, names: Names, indexes: dict[Target, TargetIndex], version: int, dim: int) -> "Memory":
+        """Take everything as of an older version; `apply` brings it up to date."""
         memory = cls(dim)
         memory.version = version
+        memory._names = names
         memory._indexes = indexes
-        memory._learn_names(state)
         return memory
 
     def __len__(self) -> int:
-        return self._num_items
+        return len(self._names)
 
     def num_vectors(self, target: Target) -> int:
         """Return how many items have this vector."""
         return len(self._indexes[target])
 
-    def candidates(self, target: Target) -> Candidates | None:
-        """Return the index of candidates that is in use, to be asked of its size and fit."""
-        return self._indexes[target].candidates
-
-    def try_out(self, target: Target, candidates: Candidates | None, queries: Floats, k: int) -> Rows:
-        """Return the rows that a search finds through other candidates, or exactly when None: [n, k]."""
-        with self._lock.reading():
-            index = TargetIndex(self._indexes[target].vectors, candidates, exact_up_to=0)
-            return index.search(queries, k)[1]
+    def index(self, target: Target) -> TargetIndex:
+        """Return what a target is searched by, to be asked of its size and fit."""
+        return self._indexes[target]
 
     @property
     def index_kind(self) -> str:
@@ -81,10 +78,10 @@ class Memory:
                 index.remove(lost)
                 if new:
                     index.put(np.fromiter(new, np.int64), np.stack(list(new.values())))
-            for row, name in change.names.items():
-                self._set_name(row, name)
+            for row in sorted(change.names):
+                self._names.put(row, change.names[row])
             for row in change.gone:
-                self._set_name(row, None)
+                self._names.remove(row)
             self.version = change.version
 
     def search(
@@ -101,17 +98,20 @@ class Memory:
         wanted = top_k + len(excluded)
         with self._lock.reading():
             scores, rows = _search_past_ties(self._indexes[target], queries, wanted, allowed)
-            num_found = (rows >= 0).sum(axis=1).tolist()
-            results = [
-                list(map(_match, zip(map(self._names.__getitem__, found[:number]), values[:number], strict=True)))
-                for found, values, number in zip(rows.tolist(), scores.tolist(), num_found, strict=True)
-            ]
-        has_ties = (scores[:, 1:] == scores[:, :-1]).any(axis=1)
-        for number in np.flatnonzero(has_ties).tolist():
-            results[number].sort(key=lambda match: (-match.score, match.id))
-        if excluded:
-            results = [[match for match in matches if match.id not in excluded] for matches in results]
-        return [matches[:top_k] for matches in results]
+            is_found = rows >= 0
+            names = self._names.of(rows[is_found])
+        values = scores[is_found].tolist()
+        results, start = [], 0
+        for number in is_found.sum(axis=1).tolist():
+            end = start + number
+            matches = list(map(_match, zip(names[start:end], values[start:end], strict=True)))
+            if len(set(values[start:end])) < number:
+                matches.sort(key=lambda match: (-match.score, match.id))
+            if excluded:
+                matches = [match for match in matches if match.id not in excluded]
+            results.append(matches[:top_k])
+            start = end
+        return results
 
     def stream(self, target: Target) -> Iterator[tuple[Rows, Floats]]:
         """Yield copies of the vectors by row, in chunks, while searches and changes go on.
@@ -119,49 +119,45 @@ class Memory:
         What changes meanwhile may be seen or not; every row that does not change is seen once.
         """
         with self._lock.reading():
-            end_row = self._indexes[target].vectors.end_row
+            end_row = self._indexes[target].end_row
         for start in range(0, end_row, _CHUNK):
             with self._lock.reading():
-                rows, vectors = self._indexes[target].vectors.gather(start, min(start + _CHUNK, end_row))
+                rows, vectors = self._indexes[target].gather(start, min(start + _CHUNK, end_row))
             if len(rows):
                 yield rows, vectors
 
-    def serialised_candidates(self, target: Target) -> tuple[bytes, Fit] | None:
-        """Return the index of candidates as bytes, when there is one."""
+    def packed_names(self) -> tuple[bytes, Rows, np.ndarray]:
+        """Return a copy of all ids; see `Names.packed`."""
         with self._lock.reading():
-            candidates = self._indexes[target].candidates
-            return None if candidates is None else (candidates.serialised(), candidates.fit)
+            return self._names.packed()
 
-    def adopt(self, target: Target, candidates: Candidates | None) -> None:
-        """Search through these candidates from now on; they hold every row as of now."""
+    def freeze(self, index: LargeIndex) -> Frozen:
+        """Return an index as of now; until `thaw` its candidates stay as they are."""
         with self._lock.writing():
-            self._indexes[target].candidates = candidates
+            return index.freeze()
 
-    def contents(self) -> tuple[dict[int, str], dict[Target, tuple[Rows, Floats]]]:
-        """Return a copy of all ids by row and all vectors, for comparison with the gallery's file."""
+    def thaw(self, index: LargeIndex) -> None:
+        """Let new vectors go among the candidates again, a few at a time."""
+        with self._lock.writing():
+            index.thaw()
+        has_more = True
+        while has_more:
+            with self._lock.writing():
+                has_more = index.add_some_fresh()
+
+    def lay(self, index: LargeIndex) -> None:
+        """Let an index read the codes that its file holds from there; searches go on."""
         with self._lock.reading():
-            names = {row: name for row, name in enumerate(self._names) if name is not None}
-            return names, {target: index.vectors.copy() for target, index in self._indexes.items()}
+            index.lay()
 
-    def rows_without_candidate(self, target: Target) -> Rows:
-        """Return rows that have a vector but stand not among the candidates, which would be wrong."""
-        with self._lock.reading():
-            index = self._indexes[target]
-            if index.candidates is None:
-                return np.empty(0, np.int64)
-            return np.setdiff1d(index.vectors.copy()[0], index.candidates.rows())
+    def adopt(self, target: Target, index: TargetIndex) -> None:
+        """Search this index from now on; it holds every row as of now."""
+        with self._lock.writing():
+            self._indexes[target] = index
 
-    def _learn_names(self, state: State) -> None:
-        for row, name in state.names():
-            self._set_name(row, name)
-
-    def _set_name(self, row: int, name: str | None) -> None:
-        if row >= len(self._names):
-            if name is None:
-                return
-            self._names.extend([None] * (row + 1 - len(self._names)))
-        self._num_items += (name is not None) - (self._names[row] is not None)
-        self._names[row] = name
+    def names_differ(self, state: State) -> bool:
+        """Say whether the items are others than those of the gallery's file. No change may come meanwhile."""
+        return any(own != other for own, other in zip_longest(self._names, state.names()))
 
 
 def _search_past_ties(index: TargetIndex, queries: Floats, k: int, allowed: RowSet | None) -> tuple[Floats, Rows]:

@@ -1,35 +1,50 @@
-"""Makes an index of candidates and tunes it, on the gallery's own vectors, to find what exact search finds.
+"""Makes the index of a large target from the gallery's file, and tunes it to find what exact search finds.
 
-Recall@10 is measured: for a sample of queries, the share of the ten best items of exact search that the search through
-candidates finds too. Queries are vectors of the gallery, moved a little so that they are new to the index, each without
-itself among its hits; where items have both a picture and a text, half of them are vectors of the other target, since
-that is how searches across the two come. An effort is taken when the lower bound of its recall (one-sided, 95 %) is
-what is wanted.
+Recall@10 is measured: for a sample of queries, the share of the ten best items of exact search over the vectors as they
+stand in the file that the search finds too, through candidates and with vectors kept as they will be. Queries are
+vectors of the gallery, moved a little so that they are new to the index, each without itself among its hits; where
+items have both a picture and a text, half of them are vectors of the other target, since that is how searches across
+the two come. An effort is taken when the lower bound of its recall (one-sided, 95 %) is what is wanted; of all kinds
+and efforts that find enough, the one that takes the least time.
 
 Searches and writes go on meanwhile.
 """
 
+import logging
 import math
 import time
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import faiss
 import numpy as np
 
-from index.candidates import Candidates, Effort, Fit, sample_size
+from index.candidates import Candidates, Effort, Fit, Graph, Lists, sample_size
+from index.codecs import Codec, CodecName
+from index.codes_file import CodesFile
+from index.large_index import LargeIndex
 from index.memory import Memory
 from index.records import TARGETS, Floats, Target
-from index.vectors import FlatVectors, Rows
+from index.region import Bytes
+from index.state import State
+from index.vectors import FlatVectors, Rows, use_one_thread
 
 RECALL_WANTED = 0.95
+
+GRAPH_UP_TO = 250_000
+"""Up to so many vectors a graph is tried as well; with more it takes minutes to make, and gigabytes of memory."""
 
 _NUM_QUERIES = 500
 _QUERIES_AT_ONCE = 8
 _OWN_SHARE = 0.8  # of a query in the vector it comes from; the rest is another vector
 _STANDARD_ERRORS = 1.645
 _TOP_K = 10
-_NUM_CANDIDATES = (50, 100, 150, 200, 300, 400)
-_NUM_PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_ROUNDS = 3
 _SEED = 11
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +52,24 @@ class Tuning:
     """What was chosen for one target, and what it does.
 
     Attributes:
-        kind: `flat` when candidates found too little or saved too little, so that every search stays exact.
+        kind: `flat` when nothing else found enough or saved anything, so that every search stays exact.
+        vectors: how vectors are kept.
         effort: of the search through candidates; None when exact.
         recall: recall@10 of the sample.
         queries_per_cpu_s: searches for ten hits, eight at once, that a core does in a second.
         exact_queries_per_cpu_s: the same of exact search.
+        tried: searches a second of every kind that found enough, at its best.
     """
 
     target: Target
     kind: str
+    vectors: CodecName
     num_vectors: int
     effort: Effort | None
     recall: float
     queries_per_cpu_s: float
     exact_queries_per_cpu_s: float
+    tried: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,36 +93,83 @@ class _Trial:
     cpu_s_per_query: float
 
 
-def make_candidates(memory: Memory, target: Target) -> tuple[Candidates | None, Tuning]:
-    """Return an index of candidates of all vectors as of now and what it does, or None when exact search is better."""
+def make_index(
+    memory: Memory,
+    state: State,
+    target: Target,
+    folder: Path,
+    *,
+    vectors: CodecName = "float16",
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> tuple[LargeIndex | None, Tuning]:
+    """Return an index of all vectors in a state of the gallery's file and what it does.
+
+    Where int8 vectors find too little, float16 is taken instead, with a warning.
+
+    Args:
+        memory: what samples are drawn from.
+        state: what the index is to show.
+        target: whose vectors are meant.
+        folder: gets the file of codes.
+        vectors: how vectors are to be kept.
+        is_wanted: asked now and then whether to go on.
+
+    Returns:
+        None for the index when exact search is better.
+
+    Raises:
+        OSError: the file of codes cannot be written.
+        InterruptedError: it is wanted no more.
+    """
+    use_one_thread()
     num_vectors = memory.num_vectors(target)
     sample = _draw(memory, target, num_vectors)
-    candidates = Candidates.trained(sample.training, num_vectors=num_vectors)
-    answers = _fill(candidates, memory, target, sample)
-    exact_s = _exact_cpu_s(memory, target, sample)
-    best = _cheapest(candidates, memory, target, sample, answers)
-    is_worth_it = best is not None and best.cpu_s_per_query < exact_s
-    if best is None or not is_worth_it:
-        tuning = Tuning(
-            target=target,
-            kind=FlatVectors.kind,
-            num_vectors=num_vectors,
-            effort=None,
-            recall=1.0,
-            queries_per_cpu_s=1 / exact_s,
-            exact_queries_per_cpu_s=1 / exact_s,
-        )
-        return None, tuning
-    tuning = Tuning(
+    codec = Codec.fitted(vectors, sample.training)
+    file = CodesFile(folder / f"{target}.{uuid.uuid4().hex}.codes", code_bytes=codec.num_bytes)
+    kinds: list[Candidates] = [Lists.trained(sample.training, num_vectors=num_vectors)]
+    if num_vectors <= GRAPH_UP_TO:
+        kinds.append(Graph.empty(codec.dim))
+    rows, answers = _fill(codec, file, kinds, state, target, sample, is_wanted)
+    exact_s = _exact_cpu_s(sample, num_vectors)
+    trials = {}
+    for candidates in kinds:
+        index = LargeIndex(codec, candidates, _untuned(len(rows)), file, exact_up_to=0)
+        index.load(rows)
+        best = _cheapest(index, sample, answers)
+        if best is not None:
+            trials[candidates.kind] = (best, candidates)
+    tried = {kind: 1 / best.cpu_s_per_query for kind, (best, _) in trials.items()}
+    if not trials and vectors == "int8":
+        file.path.unlink()
+        _log.warning("event=int8_finds_too_little target=%s action=float16", target)
+        return make_index(memory, state, target, folder, vectors="float16", is_wanted=is_wanted)
+    exact = Tuning(
         target=target,
-        kind=Candidates.kind,
-        num_vectors=num_vectors,
+        kind=FlatVectors.kind,
+        vectors="float32",
+        num_vectors=len(rows),
+        effort=None,
+        recall=1.0,
+        queries_per_cpu_s=1 / exact_s,
+        exact_queries_per_cpu_s=1 / exact_s,
+        tried=tried,
+    )
+    chosen = min(trials.values(), key=lambda trial: trial[0].cpu_s_per_query, default=None)
+    if chosen is None or chosen[0].cpu_s_per_query >= exact_s:
+        file.path.unlink()
+        return None, exact
+    best, candidates = chosen
+    index = LargeIndex(codec, candidates, best.fit, file)
+    index.load(rows)
+    tuning = replace(
+        exact,
+        kind=candidates.kind,
+        vectors=codec.name,
         effort=best.fit.effort,
         recall=best.fit.recall,
         queries_per_cpu_s=1 / best.cpu_s_per_query,
-        exact_queries_per_cpu_s=1 / exact_s,
     )
-    return candidates.with_fit(best.fit), tuning
+    return index, tuning
 
 
 def _draw(memory: Memory, target: Target, num_vectors: int) -> _Sample:
@@ -139,30 +205,54 @@ def _some(memory: Memory, target: Target, number: int, rng: np.random.Generator)
     return rows[order], vectors[order]
 
 
-def _fill(candidates: Candidates, memory: Memory, target: Target, sample: _Sample) -> Rows:
-    """Add all vectors to the candidates; return the exact answers of the queries, worked out on the way."""
+def _fill(
+    codec: Codec,
+    file: CodesFile,
+    kinds: list[Candidates],
+    state: State,
+    target: Target,
+    sample: _Sample,
+    is_wanted: Callable[[], bool],
+) -> tuple[Rows, Rows]:
+    """Write all vectors to the file, add them to the candidates; return their rows and the queries' exact answers."""
     number = len(sample.queries)
     scores, found = np.full((number, _TOP_K), -np.inf, np.float32), np.full((number, _TOP_K), -1, np.int64)
-    for rows, vectors in memory.stream(target):
-        candidates.add(rows, vectors)
-        new = sample.queries @ vectors.T
-        new[sample.own_rows[:, None] == rows] = -np.inf
-        all_scores = np.concatenate([scores, new], axis=1)
-        all_rows = np.concatenate([found, np.broadcast_to(rows, new.shape)], axis=1)
-        kept = np.argpartition(-all_scores, _TOP_K - 1, axis=1)[:, :_TOP_K]
-        scores, found = np.take_along_axis(all_scores, kept, 1), np.take_along_axis(all_rows, kept, 1)
-    return found
+    all_rows = [np.empty(0, np.int64)]
+
+    def codes() -> Iterator[Bytes]:
+        nonlocal scores, found
+        for rows, vectors in state.vectors(target):
+            if not is_wanted():
+                raise InterruptedError("the gallery is being closed")
+            for candidates in kinds:
+                candidates.add(vectors)
+            all_rows.append(rows)
+            scores, found = _merged(scores, found, rows, vectors, sample)
+            yield codec.encode(vectors)
+
+    file.append(codes())
+    return np.concatenate(all_rows), found
 
 
-def _cheapest(candidates: Candidates, memory: Memory, target: Target, sample: _Sample, answers: Rows) -> _Trial | None:
+def _merged(scores: Floats, found: Rows, rows: Rows, vectors: Floats, sample: _Sample) -> tuple[Floats, Rows]:
+    """Return the best of what was found and of these vectors, without a query's own row."""
+    new_scores, at = faiss.knn(
+        sample.queries, vectors, min(_TOP_K + 1, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT
+    )
+    new_rows = rows[at]
+    new_scores[new_rows == sample.own_rows[:, None]] = -np.inf
+    all_scores, all_rows = np.concatenate([scores, new_scores], axis=1), np.concatenate([found, new_rows], axis=1)
+    kept = np.argpartition(-all_scores, _TOP_K - 1, axis=1)[:, :_TOP_K]
+    return np.take_along_axis(all_scores, kept, 1), np.take_along_axis(all_rows, kept, 1)
+
+
+def _cheapest(index: LargeIndex, sample: _Sample, answers: Rows) -> _Trial | None:
     """Try efforts until each number of candidates finds enough, or cannot; return the cheapest that does."""
     best: _Trial | None = None
-    for num_candidates in _NUM_CANDIDATES:
-        for num_probes in _NUM_PROBES:
-            if num_probes > candidates.num_lists:
-                break
-            effort = Effort(num_probes=num_probes, num_candidates=num_candidates)
-            trial = _try(candidates, effort, memory, target, sample, answers)
+    breadths, numbers = index.candidates.efforts
+    for num_candidates in numbers:
+        for breadth in breadths:
+            trial = _try(index, Effort(breadth=breadth, num_candidates=num_candidates), sample, answers)
             if trial.recall_at_least >= RECALL_WANTED:
                 if best is None or trial.cpu_s_per_query < best.cpu_s_per_query:
                     best = trial
@@ -170,24 +260,28 @@ def _cheapest(candidates: Candidates, memory: Memory, target: Target, sample: _S
     return best
 
 
-def _try(
-    candidates: Candidates, effort: Effort, memory: Memory, target: Target, sample: _Sample, answers: Rows
-) -> _Trial:
-    trial = candidates.with_fit(Fit(effort=effort, recall=0.0, num_vectors=0))
+def _try(index: LargeIndex, effort: Effort, sample: _Sample, answers: Rows) -> _Trial:
+    index.refit(Fit(effort=effort, recall=0.0, num_vectors=len(index)))
     batches = range(0, len(sample.queries), _QUERIES_AT_ONCE)
-    started = time.thread_time()
-    found = [memory.try_out(target, trial, sample.queries[at : at + _QUERIES_AT_ONCE], _TOP_K + 1) for at in batches]
-    cpu_s = time.thread_time() - started
+    least_s = math.inf
+    for _ in range(_ROUNDS):
+        started = time.thread_time()
+        found = [index.search(sample.queries[at : at + _QUERIES_AT_ONCE], _TOP_K + 1)[1] for at in batches]
+        least_s = min(least_s, time.thread_time() - started)
     recalls = [
         _share_found(rows, own_row, best)
         for rows, own_row, best in zip(np.concatenate(found), sample.own_rows, answers, strict=True)
     ]
     recall = float(np.mean(recalls))
     return _Trial(
-        fit=Fit(effort=effort, recall=recall, num_vectors=memory.num_vectors(target)),
+        fit=Fit(effort=effort, recall=recall, num_vectors=len(index)),
         recall_at_least=recall - _STANDARD_ERRORS * float(np.std(recalls)) / math.sqrt(len(recalls)),
-        cpu_s_per_query=cpu_s / len(sample.queries),
+        cpu_s_per_query=least_s / len(sample.queries),
     )
+
+
+def _untuned(num_vectors: int) -> Fit:
+    return Fit(effort=Effort(breadth=1, num_candidates=50), recall=0.0, num_vectors=num_vectors)
 
 
 def _share_found(rows: Rows, own_row: int, best: Rows) -> float:
@@ -196,8 +290,13 @@ def _share_found(rows: Rows, own_row: int, best: Rows) -> float:
     return len(wanted.intersection(others)) / max(1, len(wanted))
 
 
-def _exact_cpu_s(memory: Memory, target: Target, sample: _Sample) -> float:
+def _exact_cpu_s(sample: _Sample, num_vectors: int) -> float:
+    """Return what an exact search would take, from one over the vectors that were trained on."""
+    part = FlatVectors(sample.training.shape[1])
+    part.put(np.arange(len(sample.training)), sample.training)
     queries = sample.queries[:_QUERIES_AT_ONCE]
+    part.search(queries, _TOP_K)
     started = time.thread_time()
-    memory.try_out(target, None, queries, _TOP_K)
-    return max(time.thread_time() - started, 1e-9) / len(queries)
+    part.search(queries, _TOP_K)
+    taken = max(time.thread_time() - started, 1e-9)
+    return taken / len(queries) * num_vectors / len(sample.training)

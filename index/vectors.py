@@ -1,9 +1,8 @@
-"""Vectors in memory and their exact search by FAISS. Knows rows (numbers of items), not items.
+"""Vectors in memory and their exact search by FAISS, for all but large galleries. Knows rows (numbers of items).
 
 Not thread-safe: `local.py` lets in many searches or one change at a time.
 """
 
-import functools
 import threading
 from io import RawIOBase
 from pathlib import Path
@@ -14,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.records import Floats
-from runtime.errors import GalleryError
 
 Rows = NDArray[np.int64]
-Counts = NDArray[np.intp]
 
 _SPARSE_SHARE = 0.05  # below this share of the vectors, a list of positions is faster than a bitmap of them
 _BLAS_FROM_QUERIES = 4  # from this many queries at once, a matrix product is faster than one pass for each
@@ -34,6 +31,21 @@ def use_one_thread() -> None:
     if not getattr(_thread, "is_set", False):
         faiss.omp_set_num_threads(1)
         _thread.is_set = True
+
+
+class RowSet:
+    """Rows that pass a filter, sorted, each once.
+
+    Attributes:
+        derived: what indexes make of them for their own use, by the index.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.derived: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 class FlatVectors:
@@ -76,7 +88,7 @@ class FlatVectors:
 
     def remove(self, rows: Rows) -> None:
         """Remove the vectors of these rows; rows without one are passed over."""
-        positions = self.positions(np.unique(rows))
+        positions = self._positions(np.unique(rows))
         if not len(positions):
             return
         kept = len(self) - len(positions)
@@ -91,7 +103,7 @@ class FlatVectors:
         self._index.codes.resize(kept * self._index.code_size)
         self._index.ntotal = kept
 
-    def search(self, queries: Floats, k: int, *, allowed: Rows | None = None) -> tuple[Floats, Rows]:
+    def search(self, queries: Floats, k: int, *, allowed: RowSet | None = None) -> tuple[Floats, Rows]:
         """Return the k best scores and rows for each query, best first; row -1 where there are fewer than k.
 
         Args:
@@ -100,7 +112,7 @@ class FlatVectors:
             allowed: when given, only these rows are looked at.
         """
         use_one_thread()
-        selected = None if allowed is None else self.positions(allowed)
+        selected = None if allowed is None else self._positions(allowed.rows)
         candidates = len(self) if selected is None else len(selected)
         k_found = min(k, candidates)
         scores = np.full((len(queries), k), -np.inf, np.float32)
@@ -112,38 +124,20 @@ class FlatVectors:
             rows[:, :k_found] = self._row_at[found]
         return scores, rows
 
-    def positions(self, rows: Rows) -> Rows:
-        """Return where the vectors of these rows lie, leaving out rows without one."""
-        known = rows[rows < len(self._position_of)]
-        positions = self._position_of[known]
-        found: Rows = positions[positions >= 0]
-        return found
-
-    def best_of(self, queries: Floats, rows: Rows, k: int, *, are_clean: bool) -> tuple[Floats, Rows, Counts]:
-        """Return the k best of each query's own rows, and how many of those have a vector.
-
-        Args:
-            queries: [n, dim], contiguous.
-            rows: [n, m].
-            k: how many are wanted.
-            are_clean: whether every line is known to hold rows with vectors, each once, and then -1. Otherwise -1
-                and rows without a vector are passed over wherever they stand, and a repeated row is looked at once.
-        """
-        positions = self._position_of.take(rows)  # row -1 takes the last, which is always -1
-        if not are_clean:
-            _once_in_front(positions)
-        number, width = positions.shape
-        scores, found = np.empty((number, k), np.float32), np.empty((number, k), np.int64)
-        best: Any = faiss.knn_inner_products_by_idx  # type: ignore[attr-defined]
-        at, base = faiss.swig_ptr, self._index.get_xb()
-        best(at(queries), base, at(positions), self.dim, number, len(self), width, k, at(scores), at(found), width)
-        return scores, self._row_at.take(found), (positions >= 0).sum(axis=1)
-
     def gather(self, start: int, end: int) -> tuple[Rows, Floats]:
         """Return a copy of the vectors of rows from `start` to before `end`: those rows that have one, and theirs."""
         positions = self._position_of[start:end]
         there = np.flatnonzero(positions >= 0)
         return there + start, self._view()[positions[there]]
+
+    def rows(self) -> Rows:
+        """Return the rows that have a vector, sorted."""
+        return np.sort(self._row_at[: len(self)])
+
+    def differs(self, rows: Rows, vectors: Floats) -> NDArray[np.bool_]:
+        """Say for which of these rows, which have vectors, another vector is kept than this one: [n]."""
+        is_other: NDArray[np.bool_] = (self._view()[self._position_of[rows]] != vectors).any(axis=1)
+        return is_other
 
     @property
     def end_row(self) -> int:
@@ -168,21 +162,23 @@ class FlatVectors:
             vectors._position_of[rows] = np.arange(len(rows))
         return vectors
 
-    def copy(self) -> tuple[Rows, Floats]:
-        """Return a copy of all rows [n] and their vectors [n, dim]."""
-        return self._row_at[: len(self)].copy(), self._view().copy()
+    def _positions(self, rows: Rows) -> Rows:
+        """Return where the vectors of these rows lie, leaving out rows without one."""
+        positions = self._position_of[rows[rows < len(self._position_of)]]
+        found: Rows = positions[positions >= 0]
+        return found
 
     def _append(self, rows: Rows, vectors: Floats) -> None:
         start, end = len(self), len(self) + len(rows)
         if end >= len(self._row_at):
-            self._row_at = _grown(self._row_at, end + 1)
+            self._row_at = grown(self._row_at, end + 1)
         self._index.add(np.ascontiguousarray(vectors))
         self._row_at[start:end] = rows
         self._position_of[rows] = np.arange(start, end)
 
     def _make_room_for(self, row: int) -> None:
         if row + 1 >= len(self._position_of):
-            self._position_of = _grown(self._position_of, row + 2)
+            self._position_of = grown(self._position_of, row + 2)
 
     def _view(self) -> Floats:
         """Return FAISS's own memory as an array; no longer valid once vectors are added."""
@@ -190,58 +186,6 @@ class FlatVectors:
             return np.empty((0, self.dim), np.float32)
         flat: Floats = faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self.dim)
         return flat.reshape(len(self), self.dim)
-
-
-class RowSet:
-    """Rows that pass a filter, in the forms in which they are asked for."""
-
-    def __init__(self, rows: Rows) -> None:
-        """Take rows that are sorted, each once."""
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @functools.cached_property
-    def is_in(self) -> NDArray[np.bool_]:
-        """Whether each row from 0 to the last of the set is in it."""
-        is_in = np.zeros(int(self.rows[-1]) + 1 if len(self.rows) else 0, bool)
-        is_in[self.rows] = True
-        return is_in
-
-    @functools.cached_property
-    def bitmap(self) -> NDArray[np.uint8]:
-        """The same, a bit each, as FAISS wants it."""
-        return np.packbits(self.is_in, bitorder="little")
-
-    def holds(self, rows: Rows) -> NDArray[np.bool_]:
-        """Say of each row, negative ones included, whether it is in the set."""
-        is_within = (rows >= 0) & (rows < len(self.is_in))
-        return is_within & self.is_in[np.where(is_within, rows, 0)] if len(self.is_in) else is_within
-
-
-def prove_filters_are_obeyed() -> None:
-    """Ask this FAISS build for filtered hits where the unfiltered answer differs.
-
-    Some builds and index kinds take a selector and pass over it without a word; such a one must not serve filters.
-
-    Raises:
-        GalleryError: `filters_not_obeyed`.
-    """
-    vectors = FlatVectors(8)
-    number = 256
-    angles = np.linspace(0, np.pi / 2, number, dtype=np.float32)
-    points = np.zeros((number, 8), np.float32)
-    points[:, 0], points[:, 1] = np.cos(angles), np.sin(angles)
-    vectors.put(np.arange(number), points)
-    for allowed in (np.asarray([200, 250]), np.arange(100, 256)):
-        for queries in (points[:1], points[:32]):
-            _, rows = vectors.search(queries, 2, allowed=allowed)
-            if not (rows == allowed[:2]).all():
-                raise GalleryError(
-                    f"this build of FAISS ({faiss.__version__}) does not obey filters; install faiss-cpu 1.15.",
-                    code="filters_not_obeyed",
-                )
 
 
 def _selection(positions: Rows | None, total: int) -> tuple[Any, list[object]]:
@@ -259,16 +203,6 @@ def _selection(positions: Rows | None, total: int) -> tuple[Any, list[object]]:
     return make(sel=selector), [bitmap, selector]
 
 
-def _once_in_front(positions: Rows) -> None:
-    """Put each line's positions in front, each once, and -1 behind them, where FAISS stops."""
-    as_unsigned = positions.view(np.uint64)  # in which -1 is the largest number
-    as_unsigned.sort(axis=1)
-    is_repeated = positions[:, 1:] == positions[:, :-1]
-    if is_repeated.any():
-        positions[:, 1:][is_repeated] = -1
-        as_unsigned.sort(axis=1)
-
-
 def _read_all(stream: RawIOBase, into: memoryview) -> None:
     done = 0
     while done < len(into):
@@ -280,7 +214,8 @@ def _read_all(stream: RawIOBase, into: memoryview) -> None:
         raise ValueError(f"the file is longer than {len(into)} bytes")
 
 
-def _grown(array: Rows, least: int) -> Rows:
+def grown(array: Rows, least: int) -> Rows:
+    """Return the array made longer, at least so long, with -1 in the new places."""
     grown = np.full(max(least, 2 * len(array), 64), -1, np.int64)
     grown[: len(array)] = array
     return grown

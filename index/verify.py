@@ -10,7 +10,7 @@ import orjson
 
 from index.checks import check_item_id
 from index.items import ItemStore, attribute
-from index.memory import Memory
+from index.memory import Memory, TargetIndex
 from index.records import TARGETS, Target, leaves
 from index.snapshot import snapshot_problem
 from index.state import State
@@ -84,36 +84,27 @@ def _wrong_attributes(connection: Connection) -> Iterator[str]:
 
 
 def _wrong_memory(state: State, memory: Memory) -> Iterator[str]:
-    names, vectors = memory.contents()
     if state.version != memory.version:
         yield f"memory shows version {memory.version}, the file {state.version}"
-    if dict(state.names()) != names:
+    if memory.names_differ(state):
         yield "memory and file do not hold the same items"
     for target in TARGETS:
-        stored = list(state.vectors(target))
-        rows = np.concatenate([rows for rows, _ in stored]) if stored else np.empty(0, np.int64)
-        yield from _wrong_vectors(target, rows, [chunk for _, chunk in stored], *vectors[target])
-        for row in memory.rows_without_candidate(target).tolist():
-            yield f"{target}: row {row} is not among the candidates, and large searches miss it"
+        yield from _wrong_vectors(target, state, memory.index(target))
 
 
-def _wrong_vectors(
-    target: Target, rows: np.ndarray, stored: list[np.ndarray], held_rows: np.ndarray, held: np.ndarray
-) -> Iterator[str]:
+def _wrong_vectors(target: Target, state: State, index: TargetIndex) -> Iterator[str]:
+    held_rows, start = index.rows(), 0
     if len(np.unique(held_rows)) != len(held_rows):
         yield f"{target}: a row is in the index twice"
-    order = np.argsort(held_rows, kind="stable")
-    if not np.array_equal(held_rows[order], rows):
-        yield f"{target}: the index and the file do not hold vectors of the same items"
-        return
-    start = 0
-    for chunk in stored:
-        part = order[start : start + len(chunk)]
-        differs = (held[part] != chunk).any(axis=1)
-        lengths = np.linalg.norm(chunk, axis=1)
-        is_unit = np.abs(lengths - 1) <= _LENGTH_TOLERANCE
-        for row in rows[start : start + len(chunk)][differs].tolist():
+    for rows, vectors in state.vectors(target):
+        if not np.array_equal(held_rows[start : start + len(rows)], rows):
+            yield f"{target}: the index and the file do not hold vectors of the same items"
+            return
+        for row in rows[index.differs(rows, vectors)].tolist():
             yield f"{target}: the vector of row {row} in the index is not the one in the file"
-        for row in rows[start : start + len(chunk)][~is_unit].tolist():
+        is_unit = np.abs(np.linalg.norm(vectors, axis=1) - 1) <= _LENGTH_TOLERANCE
+        for row in rows[~is_unit].tolist():
             yield f"{target}: the vector of row {row} has not unit length"
-        start += len(chunk)
+        start += len(rows)
+    if start < len(held_rows):
+        yield f"{target}: the index and the file do not hold vectors of the same items"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from index import LocalGallery, NewItem, open_gallery
+from index import LocalGallery, Match, NewItem, open_gallery
 
 DIM = 16
 SPACE = "space-of-the-tests"
@@ -23,6 +23,11 @@ def new_item(
 ) -> NewItem:
     given = {"image_embedding": unit(rng, DIM), "content_digest": f"digest of {item_id}", **parts}
     return NewItem(id=item_id, metadata=metadata or {}, **given)
+
+
+def rounded(answers: list[list[Match]]) -> list[list[tuple[str, float]]]:
+    """Ids and scores, but for the last bits of a score, which depend on where a vector lies."""
+    return [[(hit.id, round(hit.score, 4)) for hit in hits] for hits in answers]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from index import LocalGallery, parse_filter
 from runtime.errors import GalleryError
-from tests.unit.index.conftest import DIM, new_item, unit
+from tests.unit.index.conftest import DIM, new_item, rounded, unit
 
 Open = Callable[..., LocalGallery]
 
@@ -33,7 +33,7 @@ def answers(gallery: LocalGallery) -> list:
     queries = unit(np.random.default_rng(99), 4, DIM)
     odd = parse_filter({"n": {"in": list(range(1, 200, 2))}})
     return [
-        gallery.search(queries, top_k=100, target=target, filter=filter)
+        rounded(gallery.search(queries, top_k=100, target=target, filter=filter))
         for target in ("image", "text")
         for filter in (None, odd)
     ]
@@ -70,7 +70,7 @@ def test_a_new_snapshot_takes_the_place_of_the_old(gallery: LocalGallery, rng: n
     first = snapshot_files(gallery)
     fill(gallery, rng, 3, "late")
     gallery.snapshot()
-    assert len(snapshot_files(gallery)) == len(first) == 5
+    assert len(snapshot_files(gallery)) == len(first) == 6
     assert set(snapshot_files(gallery)) & set(first) == {gallery.folder / "snapshot" / "manifest.json"}
 
 
@@ -112,7 +112,7 @@ def test_a_damaged_snapshot_is_told_and_not_used(
         if harm == "manifest":
             content["version"] += 5
         else:
-            content["files"]["image.vectors"]["name"] = "../items.sqlite"
+            content["targets"]["image"]["files"]["vectors"]["name"] = "../items.sqlite"
         manifest.write_text(json.dumps(content))
     assert any("snapshot" in problem for problem in gallery.verify())
     gallery.close()

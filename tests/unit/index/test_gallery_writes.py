@@ -12,7 +12,7 @@ import pytest
 
 from index import LocalGallery, NewItem, check_gallery_name, open_gallery
 from runtime.errors import GalleryError
-from tests.unit.index.conftest import DIM, SPACE, new_item, unit
+from tests.unit.index.conftest import DIM, SPACE, new_item, rounded, unit
 
 Open = Callable[..., LocalGallery]
 
@@ -88,11 +88,11 @@ def test_everything_is_there_after_opening_again(open_here: Open, rng: np.random
     gallery.delete("item 7")
     gallery.upsert([replace(items[3], image_embedding=unit(rng, DIM), content_digest="new")])
     queries = unit(rng, 5, DIM)
-    before, info = gallery.search(queries, top_k=50), gallery.info()
+    before, info = rounded(gallery.search(queries, top_k=50)), gallery.info()
     gallery.close()
 
     again = open_here(create=False)
-    assert again.search(queries, top_k=50) == before
+    assert rounded(again.search(queries, top_k=50)) == before
     assert again.info() == info
     assert again.verify() == []
 
