@@ -12,6 +12,8 @@ from rich.console import Console
 from runtime.errors import UsageError
 from training.checkpoint import list_checkpoints, newest_checkpoint, read_config, read_tokenizer
 from training.config import TrainConfig
+from training.data.found import found_in, names_shards
+from training.data.scene_pairs import ScenePairsConfig
 from training.distributed import is_first, world_size
 from training.errors import TrainingError
 from training.events import written_to
@@ -24,7 +26,7 @@ from training.trainer import StepReport, Trainer
 def run(
     recipe: str = "training.recipes.baseline:tiny",
     *,
-    data: Path | None = None,
+    data: Path | str | None = None,
     workdir: Path,
     resume: bool = False,
     max_steps: int | None = None,
@@ -36,7 +38,8 @@ def run(
 
     Args:
         recipe: `module:function`.
-        data: the directory that the recipe's data lies in; drawn scenes need none.
+        data: the directory that the recipe's data lies in. A recipe of drawn scenes needs none, and trains on what
+            is found there where one is named (`training.data.found`); this may also be shards by path or URL.
         workdir: where checkpoints go.
         resume: go on from the newest checkpoint of `workdir`.
         max_steps: stop after so many steps of this call, at the latest.
@@ -49,15 +52,20 @@ def run(
 
     Raises:
         UsageError: the recipe does not exist.
+        DataError: the data is missing or not what it should be.
         TrainingError: there is nothing to resume from, the checkpoint is of another config, or the loss is not finite.
     """
-    config = load_recipe(recipe, data)
+    directory = None if data is None or names_shards(str(data)) else Path(data)
+    config = load_recipe(recipe, directory)
+    if data is not None and isinstance(config.data, ScenePairsConfig):
+        sizes = {"size_px": config.data.size_px, "max_subwords": config.data.max_subwords}
+        config = replace(config, data=found_in(str(data), **sizes))
     if seed is not None:
         config = replace(config, seed=seed)
     if num_steps is not None:
         config = replace(config, num_steps=num_steps)
     with joined():
-        return _run(config, data, workdir, resume, max_steps, console)
+        return _run(config, directory, workdir, resume, max_steps, console)
 
 
 def _run(

@@ -1,0 +1,81 @@
+"""What data a directory holds: told by the files that each layout is known by."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from runtime.errors import DataError
+from training.data.jsonl_pairs import JsonlPairsConfig
+from training.data.listed_pairs import ListedPairsConfig
+from training.data.public_pairs import PublicPairsConfig
+from training.data.shard_pairs import ShardPairsConfig
+
+_FOLDERS_OF_PICTURES = ("images", "Images", "Flickr8k_Dataset", "Flicker8k_Dataset", "flickr30k-images", ".")
+
+
+def names_shards(data: str) -> bool:
+    """Whether what the user named is shards by itself, and not a directory: a URL, a tar file, braces or wildcards."""
+    return "://" in data or data.endswith(".tar") or any(mark in data for mark in "{*")
+
+
+def found_in(data: str, *, size_px: int, max_subwords: int) -> ListedPairsConfig:
+    """How to read what the user named.
+
+    Raises:
+        DataError: nothing that is known lies there.
+    """
+    sizes: dict[str, int] = {"size_px": size_px, "max_subwords": max_subwords}
+    if names_shards(data):
+        return ShardPairsConfig(shards=data, **sizes)  # type: ignore[arg-type]
+    directory = Path(data)
+    for look in (_jsonl, _karpathy, _coco, _tokens, _shards):
+        config = look(directory, sizes)
+        if config is not None:
+            return config
+    raise DataError(
+        f"nothing to train on is known by its name in {directory}: captions.jsonl; a dataset_*.json of Karpathy; "
+        "COCO's captions_train*.json, also in annotations/; Flickr8k.token.txt or results_20130124.token; or *.tar.",
+        code="data_missing",
+    )
+
+
+def _jsonl(directory: Path, sizes: dict[str, int]) -> ListedPairsConfig | None:
+    return JsonlPairsConfig(**sizes) if (directory / "captions.jsonl").is_file() else None  # type: ignore[arg-type]
+
+
+def _karpathy(directory: Path, sizes: dict[str, int]) -> ListedPairsConfig | None:
+    return _public(directory, "karpathy", directory.glob("dataset_*.json"), lambda file: _FOLDERS_OF_PICTURES, sizes)
+
+
+def _coco(directory: Path, sizes: dict[str, int]) -> ListedPairsConfig | None:
+    files = [*directory.glob("annotations/captions_train*.json"), *directory.glob("captions_train*.json")]
+
+    def folders(file: Path) -> tuple[str, ...]:
+        split = file.stem.removeprefix("captions_")
+        return (split, f"images/{split}", *_FOLDERS_OF_PICTURES)
+
+    return _public(directory, "coco-captions", files, folders, sizes)
+
+
+def _tokens(directory: Path, sizes: dict[str, int]) -> ListedPairsConfig | None:
+    names = ("Flickr8k.token.txt", "Flickr8k_text/Flickr8k.token.txt", "results_20130124.token", "captions.txt")
+    files = [directory / name for name in names]
+    return _public(directory, "flickr-tokens", files, lambda file: _FOLDERS_OF_PICTURES, sizes)
+
+
+def _shards(directory: Path, sizes: dict[str, int]) -> ListedPairsConfig | None:
+    return ShardPairsConfig(**sizes) if any(directory.glob("*.tar")) else None  # type: ignore[arg-type]
+
+
+def _public(
+    directory: Path,
+    layout: str,
+    files: Iterable[Path],
+    folders: Callable[[Path], Iterable[str]],
+    sizes: dict[str, int],
+) -> ListedPairsConfig | None:
+    file = next((file for file in sorted(files) if file.is_file()), None)
+    if file is None:
+        return None
+    images = next(name for name in folders(file) if (directory / name).is_dir())
+    captions = file.relative_to(directory).as_posix()
+    return PublicPairsConfig(layout=layout, captions=captions, images=images, **sizes)  # type: ignore[arg-type]
