@@ -131,3 +131,36 @@ def _incomplete(broken: dict[str, str]) -> GalleryError:
         f"({named}{more}). Delete them, or store them again with picture and text; then run the migration again.",
         code="migration_incomplete",
     )
+
+
+def roll_back(gallery: Gallery, encoder: Encoder | None, *, progress: Progress | None = None) -> Gallery:
+    """Move a gallery back to the model that it was moved from, and return the gallery of that space.
+
+    Args:
+        gallery: open for writing.
+        encoder: of the model to go back to; not needed when no item was stored since.
+        progress: told after every batch.
+
+    Raises:
+        GalleryError: `rollback_impossible`: there is nothing to go back to, or items were stored since and no
+            encoder of that space was given.
+    """
+    other = gallery.standby()
+    if other is None:
+        raise GalleryError(
+            "the gallery holds no vectors of an earlier model to go back to.", code="rollback_impossible"
+        )
+    if encoder is not None:
+        if encoder.space != other.space:
+            raise GalleryError(
+                f"the gallery would go back to space {other.space}, and this bundle's is {encoder.space}.",
+                code="rollback_impossible",
+            )
+        return Migration(encoder=encoder, progress=progress).run(gallery)
+    move = gallery.move_to(space=other.space, dim=other.dim)
+    if move.pending(1):
+        raise GalleryError(
+            f"items were stored since, and the model of space {other.space} must embed them: name its bundle too.",
+            code="rollback_impossible",
+        )
+    return move.switch(lambda _: [])

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from starlette.datastructures import FormData, UploadFile
 
-from index import Gallery
 from runtime.errors import VernierError
 from server.body import check_model, parse_json, part_bytes
 from server.errors import RequestError, field_error, problem_of
@@ -37,7 +36,7 @@ class BulkWrite:
     """Stores entries as they come and keeps their outcomes."""
 
     service: Service
-    gallery: Gallery
+    gallery: str
     timings: Timings
     _waiting: list[Entry] = field(default_factory=list)
     _results: list[BulkOutcome] = field(default_factory=list)

@@ -1,13 +1,15 @@
 """The galleries that are served, by name: sub-directories of one directory, and the one that the operator named."""
 
+import copy
 import logging
 import re
 import shutil
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
-from index import LocalGallery, open_gallery
+from index import Gallery, LocalGallery, open_gallery
 from runtime.errors import GalleryError
 from server.schemas.common import GALLERY_NAME
 
@@ -20,7 +22,9 @@ _NAME = re.compile(GALLERY_NAME)
 class Galleries:
     """Open galleries. Methods may be called from several threads; all of them may wait for a disk."""
 
-    def __init__(self, root: Path, *, default: str | None, space: str, dim: int) -> None:
+    def __init__(
+        self, root: Path, *, default: str | None, space: str, dim: int, has_model: Callable[[str], bool]
+    ) -> None:
         """Open what is there; the default gallery is made when it is missing.
 
         Args:
@@ -28,6 +32,7 @@ class Galleries:
             default: address of the gallery served as `default`; `root/default` when None.
             space: the embedding space of the bundle.
             dim: length of its vectors.
+            has_model: says whether there is a model for galleries of another space.
 
         Raises:
             GalleryError: the default gallery cannot be opened. One of the others that cannot be is left closed, with a
@@ -37,7 +42,9 @@ class Galleries:
         self._named_default = default
         self._space = space
         self._dim = dim
-        self._lock = threading.Lock()
+        self._has_model = has_model
+        self._lock = threading.Lock()  # taken before the next, where both are
+        self._names_lock = threading.Lock()
         self._open: dict[str, LocalGallery] = {}
         self._closed: dict[str, GalleryError] = {}
         self._open[DEFAULT] = self._open_one(default or root / DEFAULT, create=True)
@@ -63,6 +70,22 @@ class Galleries:
         """Return every open gallery by name, in order."""
         return dict(sorted(self._open.items()))
 
+    def pinned(self, name: str) -> "Galleries":
+        """Return the galleries with this one as it is now, whatever takes its place later."""
+        other = copy.copy(self)
+        other._open = {**self._open, name: self.get(name)}
+        return other
+
+    def replace(self, name: str, gallery: Gallery, successor: Gallery) -> None:
+        """Serve the successor of a gallery in its place, unless that is gone."""
+        assert isinstance(successor, LocalGallery)
+        with self._names_lock:
+            if self._open.get(name) is gallery:
+                self._open[name] = successor
+                if name == DEFAULT:  # galleries that are made from now on are of its model
+                    info = successor.info()
+                    self._space, self._dim = info.space, info.dim
+
     def create(self, name: str) -> LocalGallery:
         """Make a gallery.
 
@@ -87,7 +110,8 @@ class Galleries:
                 raise GalleryError(
                     "the default gallery was named by the operator and is not deleted over HTTP.", code="gallery_kept"
                 )
-            del self._open[name]
+            with self._names_lock:
+                del self._open[name]
             gallery.close()
             # Renamed first: if removing stops half way, no broken gallery is left under the name.
             doomed = (self._root / name).rename(self._root / f".deleted-{uuid.uuid4().hex}")
@@ -103,15 +127,27 @@ class Galleries:
     def _open_one(self, place: str | Path, *, create: bool) -> LocalGallery:
         """Open one gallery; beside another process that writes in it, for reading only."""
         try:
-            return open_gallery(place, space=self._space, dim=self._dim, create=create)
+            return self._open_for_model(place, create=create, read_only=False)
         except GalleryError as error:
             if error.code not in ("gallery_locked", "gallery_read_only"):
                 raise
-            gallery = open_gallery(place, space=self._space, dim=self._dim, read_only=True)
+            gallery = self._open_for_model(place, create=False, read_only=True)
             _log.warning(
                 "gallery opened for reading only",
                 extra={"fields": {"event": "gallery_read_only", "gallery": str(place), "reason": str(error)}},
             )
+            return gallery
+
+    def _open_for_model(self, place: str | Path, *, create: bool, read_only: bool) -> LocalGallery:
+        try:
+            return open_gallery(place, space=self._space, dim=self._dim, create=create, read_only=read_only)
+        except GalleryError as error:
+            if error.code != "space_mismatch":
+                raise
+            gallery = open_gallery(place, read_only=read_only)
+            if not self._has_model(gallery.space):
+                gallery.close()
+                raise
             return gallery
 
     def _open_or_warn(self, directory: Path) -> None:

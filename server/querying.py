@@ -65,6 +65,7 @@ async def answer(service: Service, query: SearchRequest, uploaded: bytes | None,
         RequestError: `request_invalid`, and what `server.pictures` raises.
         VernierError: the input cannot be used, the gallery is unknown, or the bundle cannot do what was asked.
     """
+    service = service.at(query.gallery)
     _check(service, query, uploaded)
     gallery = service.galleries.get(query.gallery)
     condition = None if query.filter is None else parse_filter(query.filter)

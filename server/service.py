@@ -1,12 +1,14 @@
 """What one server holds: its bundle's engines, its galleries, its threads and its counters."""
 
 import asyncio
+import copy
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from runtime.encoder import Encoder
-from runtime.errors import EngineError, UsageError
+from runtime.errors import EngineError, GalleryError, UsageError
 from server import work
 from server.admission import Admission
 from server.byte_cache import ByteCache
@@ -16,6 +18,8 @@ from server.errors import RequestError
 from server.fetching import Fetcher
 from server.galleries import Galleries
 from server.metrics import Metrics
+from server.migrations import Migrations
+from server.models import Model, Models
 from server.rate_limits import RateLimits
 from server.searches import Searches
 from server.settings import Settings
@@ -36,6 +40,8 @@ T = TypeVar("T")
 class Service:
     """Made empty; `start` makes it ready, `close` ends it."""
 
+    models: Models
+    migrations: Migrations
     engines: EnginePool
     galleries: Galleries
     searches: Searches
@@ -75,23 +81,17 @@ class Service:
             return
         settings = self.settings
         encoder = self._encoder or self._load()
-        for_texts, for_pictures = settings.cache_bytes // 4, settings.cache_bytes - settings.cache_bytes // 4
-        self.seen = ByteCache(for_pictures, on_lookup=lambda hit: self.metrics.cache_asked("pictures", has_it=hit))
-        self.engines = EnginePool(
-            encoder,
-            engine_workers=settings.engine_workers,
-            decode_workers=settings.decode_workers,
-            judge_workers=settings.judge_workers,
-            max_batch_s=settings.max_batch_ms / 1000,
-            watcher=self.metrics,
-            texts=ByteCache(for_texts, on_lookup=lambda hit: self.metrics.cache_asked("texts", has_it=hit)),
-        )
-        self.engines.warm_up()
+        self.models = Models(settings.bundles_dir, load=self._read, start=self._model)
+        model = self.models.add(encoder)
+        self.engines, self.seen = model.engines, model.seen
         self.galleries = Galleries(
-            settings.galleries_dir, default=settings.gallery, space=encoder.space, dim=encoder.dim
+            settings.galleries_dir,
+            default=settings.gallery,
+            space=encoder.space,
+            dim=encoder.dim,
+            has_model=lambda space: self.models.find(space) is not None,
         )
-        for name, graph in encoder.manifest.graphs.items():
-            self.metrics.engine.labels(name, encoder.engines[name].provider, graph.precision).set(1)
+        self.migrations = Migrations(self.galleries, self.models)
         self.fetcher = Fetcher(
             settings.url_hosts,
             max_bytes=settings.max_body_bytes,
@@ -114,6 +114,21 @@ class Service:
             },
         )
 
+    def at(self, gallery: str) -> "Service":
+        """Return the service as it is now for requests on one gallery: that gallery, and the model of its space.
+
+        A request that asks it throughout sees one model with vectors of its space, also when the gallery is moved to
+        another one meanwhile.
+        """
+        pinned = copy.copy(self)
+        try:
+            pinned.galleries = self.galleries.pinned(gallery)
+        except GalleryError:
+            return self  # whoever needs the gallery is told that there is none
+        model = self.models.of(pinned.galleries.get(gallery).space)
+        pinned.engines, pinned.seen = model.engines, model.seen
+        return pinned
+
     @property
     def encoder(self) -> Encoder:
         """The encoder that is served."""
@@ -127,7 +142,9 @@ class Service:
     @property
     def is_ready(self) -> bool:
         """Whether requests are taken."""
-        return self._store is not None and not self.is_draining and not self.engines.has_failed
+        if self._store is None or self.is_draining:
+            return False
+        return not any(model.engines.has_failed for model in self.models.all())
 
     async def check_life(self) -> None:
         """Make sure that a picture and a text get all the way through decoding, tokenising and the engines.
@@ -165,7 +182,8 @@ class Service:
     def close(self) -> None:
         """Wait for the work in hand, close the galleries and end the threads."""
         if self._store is not None:
-            self.engines.close()
+            self.migrations.close()
+            self.models.close()
             self.searches.close()
             self._store.close()
             self.galleries.close()
@@ -175,4 +193,28 @@ class Service:
         settings = self.settings
         if settings.bundle is None:
             raise UsageError("no bundle was named; set VERNIER_BUNDLE or use `vernier serve --bundle DIR`.")
-        return Encoder.load(settings.bundle, provider=settings.provider, num_threads=settings.engine_threads)
+        return self._read(settings.bundle)
+
+    def _read(self, bundle: Path) -> Encoder:
+        return Encoder.load(bundle, provider=self.settings.provider, num_threads=self.settings.engine_threads)
+
+    def _model(self, encoder: Encoder) -> Model:
+        """Give an encoder its threads and caches, and run every graph once."""
+        settings = self.settings
+        for_texts, for_pictures = settings.cache_bytes // 4, settings.cache_bytes - settings.cache_bytes // 4
+        engines = EnginePool(
+            encoder,
+            engine_workers=settings.engine_workers,
+            decode_workers=settings.decode_workers,
+            judge_workers=settings.judge_workers,
+            max_batch_s=settings.max_batch_ms / 1000,
+            watcher=self.metrics,
+            texts=ByteCache(for_texts, on_lookup=lambda hit: self.metrics.cache_asked("texts", has_it=hit)),
+        )
+        engines.warm_up()
+        for name, graph in encoder.manifest.graphs.items():
+            self.metrics.engine.labels(name, encoder.engines[name].provider, graph.precision).set(1)
+        seen: ByteCache[Seen] = ByteCache(
+            for_pictures, on_lookup=lambda hit: self.metrics.cache_asked("pictures", has_it=hit)
+        )
+        return Model(engines, seen)

@@ -57,6 +57,10 @@ class Settings(BaseSettings):
         default=None,
         description="directory (or store address) of the gallery served as `default`; GALLERIES_DIR/default when unset",
     )
+    bundles_dir: Path | None = Field(
+        default=None,
+        description="directory whose sub-directories are the bundles that galleries may be moved to; none when unset",
+    )
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
 

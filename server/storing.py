@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from index import Gallery, NewItem, Outcome, check_item_id, check_metadata, content_digest, thumbnail
 from index.thumbnails import LONGEST_PX
-from runtime.errors import VernierError
+from runtime.errors import GalleryError, VernierError
 from server.errors import field_error, status_of
 from server.pictures import Picture, decoded
 from server.schemas.common import JsonObject
@@ -36,7 +36,7 @@ class _Prepared:
     item: NewItem
 
 
-async def store_one(service: Service, gallery: Gallery, draft: Draft, timings: Timings) -> Outcome:
+async def store_one(service: Service, gallery: str, draft: Draft, timings: Timings) -> Outcome:
     """Embed and store one item; it is durable when this returns.
 
     Raises:
@@ -49,18 +49,29 @@ async def store_one(service: Service, gallery: Gallery, draft: Draft, timings: T
 
 
 async def store_many(
-    service: Service, gallery: Gallery, drafts: Sequence[Draft], timings: Timings
+    service: Service, gallery: str, drafts: Sequence[Draft], timings: Timings
 ) -> list[Outcome | VernierError]:
     """Embed and store items together; each that cannot be stored has its error, and the others go in.
 
     Raises:
         VernierError: what is no fault of an item, such as a full disk or a failed engine.
     """
+    try:
+        return await _store_many(service.at(gallery), gallery, drafts, timings)
+    except GalleryError as error:
+        if error.code != "gallery_switched":
+            raise
+    return await _store_many(service.at(gallery), gallery, drafts, timings)  # with the model that it has now
+
+
+async def _store_many(
+    service: Service, gallery: str, drafts: Sequence[Draft], timings: Timings
+) -> list[Outcome | VernierError]:
     prepared = await asyncio.gather(*(_prepare(service, draft, timings) for draft in drafts))
     good = [entry for entry in prepared if isinstance(entry, _Prepared)]
     items = await _embedded(service, good, timings)
     with timings.stage("store"):
-        outcomes = iter(await service.store(_upsert, gallery, items))
+        outcomes = iter(await service.store(_upsert, service.galleries.get(gallery), items))
     return [entry if isinstance(entry, VernierError) else next(outcomes) for entry in prepared]
 
 

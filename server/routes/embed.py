@@ -41,6 +41,7 @@ async def embed(request: Request, service: ServiceOf, timings: TimingsOf) -> Res
     """Embed texts and pictures in the joint space."""
     with timings.stage("read"):
         picture, asked = await _read(request, service)
+    service = service.at("default" if asked is None else asked.gallery)
     if picture is not None:
         vectors = (await see(service, picture, timings)).features.embedding
     elif asked is not None:
@@ -59,6 +60,7 @@ async def openai_embeddings(request: Request, service: ServiceOf, timings: Timin
     """Embed texts and `data:` pictures for a client of OpenAI's interface."""
     with timings.stage("read"):
         asked = await read_json(request, OpenAIRequest, max_bytes=service.settings.max_body_bytes)
+    service = service.at("default")
     if asked.dimensions not in (None, service.encoder.dim):
         raise field_error("dimensions", f"this bundle's embeddings have {service.encoder.dim} dimensions")
     inputs = [_input_of(entry) for entry in ([asked.input] if isinstance(asked.input, str) else asked.input)]

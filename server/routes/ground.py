@@ -32,6 +32,7 @@ async def ground(request: Request, service: ServiceOf, timings: TimingsOf) -> Re
     with timings.stage("read"):
         sent = await read_sent(request, GroundRequest, max_bytes=service.settings.max_body_bytes)
     asked = sent.request
+    service = service.at(asked.gallery)
     phrases = _phrases(service, asked)
     data = await picture_bytes(service, asked.image, sent.image, gallery=asked.gallery)
     picture = await see(service, data, timings)

@@ -17,6 +17,7 @@ router = APIRouter(tags=["operation"])
 async def info(service: ServiceOf) -> Response:
     """Say which model, engines and galleries are served, and within which limits."""
     service.check_ready()
+    service = service.at("default")
     encoder = service.encoder
     galleries = service.galleries.all()
     answer = InfoAnswer(

@@ -68,9 +68,9 @@ async def list_items(
 @router.post("", response_model=BulkAnswer, openapi_extra=bulk_body())
 async def write_items(gallery: str, request: Request, service: ServiceOf, timings: TimingsOf) -> Response:
     """Store many items, sent as lines of JSON or as files; each has its own outcome."""
-    opened = service.galleries.get(gallery)
+    service.galleries.get(gallery)
     no_parameters(request)
-    write = BulkWrite(service=service, gallery=opened, timings=timings)
+    write = BulkWrite(service=service, gallery=gallery, timings=timings)
     limits = service.settings
     kind = content_type(request)
     if kind in NDJSON:
@@ -115,7 +115,7 @@ async def put_item(gallery: str, item: str, request: Request, service: ServiceOf
     if one_picture(sent.request.image, sent.image):
         data = await picture_bytes(service, sent.request.image, sent.image, gallery=gallery)
     draft = Draft(id=item, picture=data, text=sent.request.text, metadata=sent.request.metadata)
-    outcome = await store_one(service, opened, draft, timings)
+    outcome = await store_one(service, gallery, draft, timings)
     return await _written(service, opened, item, outcome)
 
 

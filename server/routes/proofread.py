@@ -23,6 +23,7 @@ async def proofread(request: Request, service: ServiceOf, timings: TimingsOf) ->
     with timings.stage("read"):
         sent = await read_sent(request, ProofreadRequest, max_bytes=service.settings.max_body_bytes)
     asked = sent.request
+    service = service.at(asked.gallery)
     check_texts([asked.text], max_words=service.settings.max_judged_words)
     data = await picture_bytes(service, asked.image, sent.image, gallery=asked.gallery)
     picture = await see(service, data, timings)

@@ -54,14 +54,19 @@ def free_port() -> int:
 
 
 def start_server(folder: Path, **variables: str) -> RunningServer:
-    """Start a server over the galleries in a folder and wait until it is ready."""
+    """Start a server of the fake model over the galleries in a folder and wait until it is ready."""
+    return start_program(PROGRAM, folder, **variables)
+
+
+def start_program(program: str, folder: Path, **variables: str) -> RunningServer:
+    """Start a program that serves, and wait until it is ready."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VERNIER_")}
     environment |= {"VERNIER_PORT": str(port), "VERNIER_GALLERIES_DIR": str(folder / "galleries"), **variables}
     log = folder / "server.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM], cwd=ROOT, env=environment, stderr=stream, stdout=stream
+            [sys.executable, "-c", program], cwd=ROOT, env=environment, stderr=stream, stdout=stream
         )
     url = f"http://127.0.0.1:{port}"
     until = time.monotonic() + 60

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runtime.errors import DataError, VernierError
+from vernier.cli.migrate import migrate
 from vernier.cli.source import JsonOption
 
 if TYPE_CHECKING:
     from index import LocalGallery
 
 app = typer.Typer(help="Fill a gallery, and look after it.", no_args_is_help=True)
+
+app.command()(migrate)
 
 GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's directory.")]
 

@@ -110,6 +110,7 @@ async def test_openapi_document_names_every_route_and_schema(client: httpx.Async
         "/v1/embeddings",
         "/galleries",
         "/galleries/{gallery}",
+        "/galleries/{gallery}/migration",
         "/galleries/{gallery}/items",
         "/galleries/{gallery}/items/{item}",
         "/galleries/{gallery}/items/{item}/image",

@@ -11,13 +11,17 @@ from runtime.engines.fake import PALETTE, fake_encoder
 SIZE_PX, GRID, DIM = 32, 4, 3
 
 
-def write_colour_bundle(out: Path) -> Manifest:
-    """Write the bundle: "red" finds what is red on average; no fusion graph."""
+def write_colour_bundle(out: Path, *, turn: int = 0) -> Manifest:
+    """Write the bundle: "red" finds what is red on average; no fusion graph.
+
+    `turn` moves the axes of the space round: bundles of different turns agree on everything but their vectors, and a
+    query of one finds the wrong colour among vectors of another.
+    """
     parts = out.parent / f"{out.name}-parts"
     parts.mkdir(parents=True)
     fake_encoder().text_transform.tokenizer.save(str(parts / "tokenizer.json"))
     files = {"tokenizer.json": parts / "tokenizer.json"}
-    graphs = {"image_encoder": _image_encoder(), "text_encoder": _text_encoder()}
+    graphs = {"image_encoder": _image_encoder(turn), "text_encoder": _text_encoder(turn)}
     described = {}
     for name, (graph, inputs, outputs) in graphs.items():
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
@@ -39,16 +43,17 @@ def write_colour_bundle(out: Path) -> Manifest:
     )
 
 
-def _image_encoder() -> tuple[object, list[TensorSpec], list[TensorSpec]]:
+def _image_encoder(turn: int) -> tuple[object, list[TensorSpec], list[TensorSpec]]:
     nodes = [
         helper.make_node("AveragePool", ["pixels"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
         helper.make_node("Reshape", ["pooled", "flat"], ["channels"]),
-        helper.make_node("Transpose", ["channels"], ["patch_tokens"], perm=[0, 2, 1]),
+        helper.make_node("Transpose", ["channels"], ["unturned"], perm=[0, 2, 1]),
+        helper.make_node("Gather", ["unturned", "axes"], ["patch_tokens"], axis=2),
         helper.make_node("LpNormalization", ["patch_tokens"], ["patch_embeddings"], axis=-1, p=2),
         helper.make_node("ReduceMean", ["patch_tokens", "axis"], ["mean"], keepdims=0),
         helper.make_node("LpNormalization", ["mean"], ["image_embedding"], axis=-1, p=2),
     ]
-    constants = {"flat": np.array([0, 3, GRID * GRID]), "axis": np.array([1])}
+    constants = {"flat": np.array([0, 3, GRID * GRID]), "axis": np.array([1]), "axes": np.roll(np.arange(DIM), turn)}
     inputs = [TensorSpec(name="pixels", dtype="float32", shape=("batch", 3, SIZE_PX, SIZE_PX))]
     outputs = [
         TensorSpec(name="image_embedding", dtype="float32", shape=("batch", DIM)),
@@ -58,11 +63,11 @@ def _image_encoder() -> tuple[object, list[TensorSpec], list[TensorSpec]]:
     return _graph("image_encoder", nodes, inputs, outputs, constants), inputs, outputs
 
 
-def _text_encoder() -> tuple[object, list[TensorSpec], list[TensorSpec]]:
+def _text_encoder(turn: int) -> tuple[object, list[TensorSpec], list[TensorSpec]]:
     vocabulary = fake_encoder().text_transform.tokenizer.get_vocab()
     table = np.full((len(vocabulary), DIM), 0.001, np.float32)
     for colour, rgb in PALETTE.items():
-        table[vocabulary[colour]] = np.asarray(rgb) / 127.5 - 1
+        table[vocabulary[colour]] = np.roll(np.asarray(rgb) / 127.5 - 1, turn)
     nodes = [
         helper.make_node("Gather", ["table", "ids"], ["all"], axis=0),
         helper.make_node("Unsqueeze", ["mask", "last"], ["column"]),
