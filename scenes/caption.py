@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 from scenes.draft import Draft
 from scenes.grammar import SHAPE_GROUPS, SLOT
-from scenes.world import WORLD
+from scenes.world import World
 
 Slot = tuple[str, int]
-"""What a word says and of which mention or relation: ("kind" | "colour" | "size" | "relation", number)."""
+"""What words say and of which mention or relation: "kind", "colour", "size", "pattern", "state", "count" or "relation",
+and a number."""
 
 Span = tuple[int, int]
 """Characters [start, end) of the caption."""
@@ -21,7 +22,7 @@ class Caption:
     Attributes:
         text: the caption.
         phrases: for each mention, its noun phrase with the article.
-        slots: the one word that fills each slot.
+        slots: the words that fill each slot.
     """
 
     text: str
@@ -35,37 +36,46 @@ class Caption:
         return before, before + len(self.text[start:end].split())
 
 
-def caption_of(draft: Draft) -> Caption:
+def caption_of(draft: Draft, world: World) -> Caption:
     """Say what the draft's plan says of its things."""
     writer = _Writer()
-    template = draft.plan.shape.template
+    shape = draft.plan.shape
     done = 0
-    for slot in SLOT.finditer(template):
-        writer.add(template[done : slot.start()])
-        if slot["object"] is None:
-            _mention(writer, draft, int(slot["subject"]), definite=slot["the"] is not None)
+    for slot in SLOT.finditer(shape.template):
+        writer.add(shape.template[done : slot.start()])
+        things = tuple(int(digit) for digit in slot["things"])
+        if len(things) > 1:
+            _relation(writer, draft, world, shape.edges.index(things))
+        elif slot["word"] == "is ":
+            writer.add("are" if draft.looks[things[0]].count > 1 else "is")
         else:
-            _relation(writer, draft, draft.plan.shape.edges.index((int(slot["subject"]), int(slot["object"]))))
+            _mention(writer, draft, world, things[0], definite=slot["word"] is not None)
         done = slot.end()
-    writer.add(template[done:] + "." * draft.plan.full_stop)
-    phrases = tuple(writer.phrases[i] for i in range(draft.plan.shape.num_mentions))
+    writer.add(shape.template[done:] + "." * draft.plan.full_stop)
+    phrases = tuple(writer.phrases[i] for i in range(shape.num_mentions))
     return Caption(text=writer.text, phrases=phrases, slots=writer.slots)
 
 
-def vocabulary() -> list[str]:
-    """Every word that a caption can contain, and the punctuation marks, sorted."""
-    texts = [shape.template for _, shapes in SHAPE_GROUPS for shape in shapes]
-    words = {word for text in texts for word in SLOT.sub(" ", text).replace(",", " ").split()}
-    words.update({"a", "an", "the", ",", "."})
-    for names in WORLD.kinds.values():
-        words.update(names)
-    for colour in WORLD.colours.values():
+def vocabulary(world: World) -> list[str]:
+    """Every word that a caption of a world can contain, and the punctuation marks, sorted."""
+    among = "among" in world.families
+    shapes = [
+        shape for _, shapes in SHAPE_GROUPS for shape in shapes if among or all(len(edge) < 3 for edge in shape.edges)
+    ]
+    words = {word for shape in shapes for word in SLOT.sub(" ", shape.template).split()}
+    words = {word.strip(",:") for word in words} - {""}
+    words.update({"a", "an", "the", "is", "are", ",", ":", "."})
+    for name, plural in world.plurals.items():
+        words.update((name, plural))
+    for colour in world.colours.values():
         words.update(colour.words)
-    for size in WORLD.sizes.values():
+    for size in world.sizes.values():
         words.update(size.words)
-    for relation in WORLD.relations.values():
+    for relation in world.relations.values():
         for form in relation.forms:
             words.update("".join(form).split())
+    for said in (world.patterns, world.counts, world.state_words):
+        words.update(word for names in said.values() for word in names)
     return sorted(words)
 
 
@@ -80,36 +90,48 @@ class _Writer:
     def add(self, piece: str) -> None:
         self.text += piece
 
-    def fill(self, slot: Slot, word: str) -> None:
-        self.slots[slot] = (len(self.text), len(self.text) + len(word))
-        self.text += word
+    def fill(self, slot: Slot, words: str) -> None:
+        self.slots[slot] = (len(self.text), len(self.text) + len(words))
+        self.text += words
 
 
-def _mention(writer: _Writer, draft: Draft, number: int, *, definite: bool) -> None:
+def _mention(writer: _Writer, draft: Draft, world: World, number: int, *, definite: bool) -> None:
     start = len(writer.text)
-    filled = list(_words_of_mention(draft, number))
-    article = "the" if definite else "an" if filled[0][1][0] in "aeiou" else "a"
-    writer.add(article)
-    for slot, word in filled:
-        writer.add(" ")
-        writer.fill(slot, word)
+    filled = list(_words_of_mention(draft, world, number))
+    if definite:
+        filled.insert(0, (None, "the"))
+    elif draft.looks[number].count == 1:
+        filled.insert(0, (None, "an" if filled[0][1][0] in "aeiou" else "a"))
+    for at, (slot, word) in enumerate(filled):
+        writer.add(" " if at else "")
+        if slot is None:
+            writer.add(word)
+        else:
+            writer.fill(slot, word)
     writer.phrases[number] = (start, len(writer.text))
 
 
-def _words_of_mention(draft: Draft, number: int) -> Iterator[tuple[Slot, str]]:
-    look = draft.looks[number]
-    size_turn, colour_turn, kind_turn = draft.plan.turns[number]
-    if draft.plan.says_size[number]:
-        yield ("size", number), _pick(WORLD.sizes[look.size].words, size_turn)
-    yield ("colour", number), _pick(WORLD.colours[look.colour].words, colour_turn)
-    yield ("kind", number), _pick(WORLD.kinds[look.kind], kind_turn)
+def _words_of_mention(draft: Draft, world: World, number: int) -> Iterator[tuple[Slot | None, str]]:
+    look, mention = draft.looks[number], draft.plan.mentions[number]
+    size_turn, state_turn, pattern_turn, colour_turn, kind_turn = mention.turns
+    if mention.says_count:
+        yield ("count", number), _pick(world.counts[look.count], size_turn)
+    if mention.says_size:
+        yield ("size", number), _pick(world.sizes[look.size].words, size_turn)
+    if mention.state_family is not None and look.state is not None:
+        yield ("state", number), _pick(world.state_words[look.state], state_turn)
+    if mention.says_pattern:
+        yield ("pattern", number), _pick(world.patterns[look.pattern], pattern_turn)
+    yield ("colour", number), _pick(world.colours[look.colour].words, colour_turn)
+    kind = _pick(world.kinds[look.kind], kind_turn)
+    yield ("kind", number), world.plurals[kind] if look.count > 1 else kind
 
 
-def _relation(writer: _Writer, draft: Draft, edge: int) -> None:
-    forms = WORLD.relations[draft.relations[edge]].forms
-    before, word, after = forms[draft.plan.forms[edge] % len(forms)]
+def _relation(writer: _Writer, draft: Draft, world: World, edge: int) -> None:
+    forms = world.relations[draft.relations[edge]].forms
+    before, words, after = forms[draft.plan.forms[edge] % len(forms)]
     writer.add(before)
-    writer.fill(("relation", edge), word)
+    writer.fill(("relation", edge), words)
     writer.add(after)
 
 

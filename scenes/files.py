@@ -1,33 +1,51 @@
-"""Scenes as files: pictures and the JSON lines that `vernier eval` reads."""
+"""Scenes as files: pictures with the JSON lines that `vernier eval` reads, or WebDataset shards."""
 
+import io
+import tarfile
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
+from PIL import Image
 
 from runtime.errors import UsageError
-from scenes.draft import Draft
-from scenes.edits import edit_caption, edit_image
-from scenes.scene import Scene, Thing, check_arguments, generate, stream
-from scenes.truth import is_true
-from scenes.world import Combination
+from scenes.edits import ImageEdit, TextEdit, edit_caption, edit_image
+from scenes.scene import Scene, check_arguments, generate, stream
+from scenes.unique import Kept
+from scenes.world import World
+from scenes.worlds import WORLD
 
 Progress = Callable[[int, int], None]
 """Called with how many scenes are written and how many there will be."""
-
-_Key = frozenset[Combination]
 
 _MOST_REFUSED = 2000
 _TEXT_EDITS, _IMAGE_EDITS = 1, 2
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Example:
+    """A scene with its minimal pairs."""
+
+    name: str
+    scene: Scene
+    edit: TextEdit
+    changed: ImageEdit
+
+
 def write(
-    out: Path, *, count: int, seed: int, split: str = "test", size_px: int = 96, progress: Progress | None = None
+    out: Path,
+    *,
+    count: int,
+    seed: int,
+    split: str = "test",
+    size_px: int = 96,
+    world: World = WORLD,
+    progress: Progress | None = None,
 ) -> None:
     """Write scenes, each with a caption that is true of no other picture written, and minimal pairs on both sides.
 
@@ -41,73 +59,163 @@ def write(
         seed: which sequence of scenes; see `scenes.generate`.
         split: see `scenes.generate`.
         size_px: see `scenes.generate`.
+        world: see `scenes.generate`.
         progress: called after each scene.
 
     Raises:
         UsageError: an argument cannot be meant, `out` has something in it, or so many scenes have no captions of their
             own.
     """
-    check_arguments(seed=seed, index=0, split=split, size_px=size_px)
-    if count < 1:
-        raise UsageError(f"{count} scenes cannot be written; count must be at least 1.")
+    examples = _examples(count=count, seed=seed, split=split, size_px=size_px, world=world)
+    with _folder(out) as folder:
+        (folder / "images" / "negatives").mkdir(parents=True)
+        lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for done, example in enumerate(examples, 1):
+            name = f"{example.name}.png"
+            example.scene.image.save(folder / "images" / name)
+            example.changed.scene.image.save(folder / "images" / "negatives" / name)
+            lines["captions"].append({"image": name, "captions": [example.scene.caption], "split": split})
+            lines["hard_negatives"].append({"image": name, **_hard_negative(example)})
+            lines["grounding"].extend(
+                {"image": name, "phrase": phrase.text, "boxes": [list(phrase.box)]} for phrase in example.scene.phrases
+            )
+            lines["image_pairs"].append({"image": name, "negative_image": f"negatives/{name}", **_image_pair(example)})
+            if progress is not None:
+                progress(done, count)
+        for file, rows in lines.items():
+            (folder / f"{file}.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+
+
+def write_shards(
+    out: Path,
+    *,
+    count: int,
+    seed: int,
+    shards: int,
+    split: str = "test",
+    size_px: int = 96,
+    world: World = WORLD,
+    progress: Progress | None = None,
+) -> None:
+    """Write scenes as WebDataset shards `out/scenes-NNNNNN.tar`, filled in turn.
+
+    Sample NNNNNN is NNNNNN.png (the picture), NNNNNN.negative.png (the picture with one thing changed), NNNNNN.txt (the
+    caption) and NNNNNN.json: `caption`, `split`, `things` (look and boxes), `relations` between them by number,
+    `phrases` with spans and boxes, `hard_negative` and `image_pair` as in the JSON lines of `write`. Scenes are those
+    of `write` with the same arguments, and the same arguments give the same bytes.
+
+    Args:
+        out: a folder that is not there yet, or empty.
+        count: how many scenes.
+        seed: which sequence of scenes; see `scenes.generate`.
+        shards: how many shards; at most `count`.
+        split: see `scenes.generate`.
+        size_px: see `scenes.generate`.
+        world: see `scenes.generate`.
+        progress: called after each scene.
+
+    Raises:
+        UsageError: as `write`.
+    """
+    examples = _examples(count=count, seed=seed, split=split, size_px=size_px, world=world)
+    if not 1 <= shards <= count:
+        raise UsageError(f"{count} scenes do not fill {shards} shards; name 1 to {count}.")
+    with _folder(out) as folder, ExitStack() as stack:
+        folder.mkdir()
+        tars = [stack.enter_context(tarfile.open(folder / f"scenes-{i:06d}.tar", "w")) for i in range(shards)]
+        for done, example in enumerate(examples, 1):
+            for ending, content in _members(example).items():
+                info = tarfile.TarInfo(f"{example.name}.{ending}")  # of no owner and no time: the same bytes always
+                info.size = len(content)
+                tars[(done - 1) % shards].addfile(info, io.BytesIO(content))
+            if progress is not None:
+                progress(done, count)
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """A folder that does not exist yet and becomes `out` when all went well."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is not an empty folder; name another for the scenes or remove it.")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as partial:
         folder = Path(partial) / "scenes"
-        _write_all(folder, count=count, seed=seed, split=split, size_px=size_px, progress=progress)
+        yield folder
         if out.exists():
             out.rmdir()
         folder.rename(out)
 
 
-def _write_all(folder: Path, *, count: int, seed: int, split: str, size_px: int, progress: Progress | None) -> None:
-    (folder / "images" / "negatives").mkdir(parents=True)
-    lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    chosen = _distinct_scenes(seed=seed, split=split, size_px=size_px, most=count)
-    for number, (index, scene) in enumerate(chosen):
-        name = f"{number:06d}.png"
-        changed = edit_image(scene, stream(seed, index, split=split, purpose=_IMAGE_EDITS))
-        edit = edit_caption(scene, stream(seed, index, split=split, purpose=_TEXT_EDITS))
-        scene.image.save(folder / "images" / name)
-        changed.scene.image.save(folder / "images" / "negatives" / name)
-        lines["captions"].append({"image": name, "captions": [scene.caption], "split": split})
-        lines["hard_negatives"].append(
-            {
-                "image": name,
-                "caption": scene.caption,
-                "negative_caption": edit.caption,
-                "type": edit.kind,
-                "diff": [
-                    {"pos_words": list(pos), "neg_words": list(neg)}
-                    for pos, neg in zip(edit.pos_words, edit.neg_words, strict=True)
-                ],
-            }
+def _examples(*, count: int, seed: int, split: str, size_px: int, world: World) -> Iterator[_Example]:
+    """Check the arguments, then draw scenes with their minimal pairs."""
+    check_arguments(seed=seed, index=0, split=split, size_px=size_px)
+    if count < 1:
+        raise UsageError(f"{count} scenes cannot be written; count must be at least 1.")
+    chosen = _distinct_scenes(seed=seed, split=split, size_px=size_px, world=world, most=count)
+    return (
+        _Example(
+            name=f"{number:06d}",
+            scene=scene,
+            edit=edit_caption(scene, stream(seed, index, split=split, purpose=_TEXT_EDITS)),
+            changed=edit_image(scene, stream(seed, index, split=split, purpose=_IMAGE_EDITS)),
         )
-        lines["grounding"].extend(
-            {"image": name, "phrase": phrase.text, "boxes": [list(phrase.box)]} for phrase in scene.phrases
-        )
-        lines["image_pairs"].append(
-            {
-                "image": name,
-                "negative_image": f"negatives/{name}",
-                "caption": scene.caption,
-                "negative_caption": changed.caption,
-                "type": changed.kind,
-            }
-        )
-        if progress is not None:
-            progress(number + 1, count)
-    for file, rows in lines.items():
-        (folder / f"{file}.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        for number, (index, scene) in enumerate(chosen)
+    )
 
 
-def _distinct_scenes(*, seed: int, split: str, size_px: int, most: int) -> Iterator[tuple[int, Scene]]:
+def _hard_negative(example: _Example) -> dict[str, Any]:
+    edit = example.edit
+    return {
+        "caption": example.scene.caption,
+        "negative_caption": edit.caption,
+        "type": edit.kind,
+        "diff": [
+            {"pos_words": list(pos), "neg_words": list(neg)}
+            for pos, neg in zip(edit.pos_words, edit.neg_words, strict=True)
+        ],
+    }
+
+
+def _image_pair(example: _Example) -> dict[str, Any]:
+    return {
+        "caption": example.scene.caption,
+        "negative_caption": example.changed.caption,
+        "type": example.changed.kind,
+    }
+
+
+def _members(example: _Example) -> Mapping[str, bytes]:
+    """The files of a sample by their endings."""
+    scene = example.scene
+    truth = {
+        "caption": scene.caption,
+        "split": scene.split,
+        "things": [{**asdict(thing.look), "box": thing.box, "boxes": thing.boxes} for thing in scene.objects],
+        "relations": [asdict(edge) for edge in scene.edges],
+        "phrases": [asdict(phrase) for phrase in scene.phrases],
+        "hard_negative": _hard_negative(example),
+        "image_pair": _image_pair(example),
+    }
+    return {
+        "png": _png(scene.image),
+        "negative.png": _png(example.changed.scene.image),
+        "txt": scene.caption.encode(),
+        "json": orjson.dumps(truth),
+    }
+
+
+def _png(image: Image.Image) -> bytes:
+    stored = io.BytesIO()
+    image.save(stored, "PNG")
+    return stored.getvalue()
+
+
+def _distinct_scenes(*, seed: int, split: str, size_px: int, world: World, most: int) -> Iterator[tuple[int, Scene]]:
     """The first scenes of a sequence, with their indices, whose captions are true of one of them each."""
-    kept = _Kept()
+    kept = Kept()
     index = refused = 0
     while kept.count < most:
-        scene = generate(seed, index, split=split, size_px=size_px)
+        scene = generate(seed, index, split=split, size_px=size_px, world=world)
         if kept.tells_apart(scene):
             kept.add(scene)
             refused = 0
@@ -119,35 +227,3 @@ def _distinct_scenes(*, seed: int, split: str, size_px: int, most: int) -> Itera
             raise UsageError(
                 f"After {kept.count} scenes no caption is left that is true of one alone; ask for fewer than {most}."
             )
-
-
-@dataclass(kw_only=True, slots=True)
-class _Kept:
-    """The scenes kept so far, found by one or two of the things in them and by the first one or two mentioned."""
-
-    count: int = 0
-    things: dict[_Key, list[tuple[Thing, ...]]] = field(default_factory=lambda: defaultdict(list))
-    drafts: dict[_Key, list[Draft]] = field(default_factory=lambda: defaultdict(list))
-
-    def tells_apart(self, scene: Scene) -> bool:
-        """Whether the scene's caption is false of every picture kept, and their captions are false of it."""
-        if any(is_true(scene.draft, things) for things in self.things.get(_key_of(scene.draft), ())):
-            return False
-        return not any(is_true(draft, scene.objects) for key in _keys_in(scene.objects) for draft in self.drafts[key])
-
-    def add(self, scene: Scene) -> None:
-        self.count += 1
-        self.drafts[_key_of(scene.draft)].append(scene.draft)
-        for key in _keys_in(scene.objects):
-            self.things[key].append(scene.objects)
-
-
-def _key_of(draft: Draft) -> _Key:
-    return frozenset(look.combination for look in draft.looks[: min(2, draft.plan.shape.num_mentions)])
-
-
-def _keys_in(things: Sequence[Thing]) -> Iterator[_Key]:
-    """Every key that a caption true of these things can have."""
-    for num in (1, 2):
-        for chosen in combinations(things, num):
-            yield frozenset(thing.look.combination for thing in chosen)

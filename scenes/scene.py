@@ -1,28 +1,37 @@
-"""Drawing a scene: a pure function from (seed, index, split) to a picture with its truth."""
+"""Drawing a scene: a pure function from (seed, index, split, world) to a picture with its truth."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from runtime.errors import UsageError
+from scenes.blocks import Body, arrange, body
 from scenes.caption import caption_of
 from scenes.draft import Draft, Look, new_draft
 from scenes.geometry import Box
-from scenes.layout import Demand, Field, PixelBox, place
-from scenes.things import SUPERSAMPLING, Stencil, paste, stencil
-from scenes.world import WORLD, Rgb
+from scenes.layout import Field, PixelBox, place
+from scenes.sheet import SUPERSAMPLING
+from scenes.stencil import Bools, Stencil, paint, stencil
+from scenes.world import Rgb, World
+from scenes.worlds import WORLD
 
-SPLITS = ("train", "val", "test", "compositional")
+SPLITS = ("train", "val", "test", "compositional", "edit-type")
 """The splits; a split's place here begins its random streams, so no two splits share one."""
 
 LEAST_SIZE_PX = 32
 MOST_SIZE_PX = 1024
 
 _COLOUR_JITTER = 9
-_BRUSH_LOW = np.array((0, -_COLOUR_JITTER, -_COLOUR_JITTER, -_COLOUR_JITTER))
-_BRUSH_HIGH = np.array((2, _COLOUR_JITTER + 1, _COLOUR_JITTER + 1, _COLOUR_JITTER + 1))
+_TURNS = 12
+_STEPS = 5
+_BRUSH_LOW = np.array((0, 0, 0, -_COLOUR_JITTER, -_COLOUR_JITTER, -_COLOUR_JITTER))
+_BRUSH_HIGH = np.array((_STEPS, 2, _TURNS, _COLOUR_JITTER + 1, _COLOUR_JITTER + 1, _COLOUR_JITTER + 1))
 _STREAM_LIMIT = 2**32
+_RIM: Rgb = (252, 252, 252)
+_SCENERY = 40
+"""How many in a hundred pictures have a further and a nearer ground."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,45 +39,85 @@ class Brush:
     """How one thing is drawn, beyond what captions say.
 
     Attributes:
-        side: its longest side, in supersampled pixels.
+        step: where within its size it lies, 0..4.
         mirrored: whether left and right are exchanged.
+        turn: which of several arrangements is taken, of like things or of things close to each other.
         jitter: added to its colour's channels.
     """
 
-    side: int
+    step: int
     mirrored: bool
+    turn: int
     jitter: Rgb
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Thing:
-    """A thing in a picture.
+class Background:
+    """What is behind the things: one tint, or two with a straight or a round border.
 
     Attributes:
-        look: its kind, colour and size.
-        box_px: the tight box of its pixels, [x0, x1) by [y0, y1).
-        box: the same as fractions of the picture, 0..1.
+        rgb: the tint, or the further of two.
+        near: the nearer ground, or None.
+        horizon: where it begins, in thousandths from the top.
+        is_round: whether its upper border is a hill.
+    """
+
+    rgb: Rgb
+    near: Rgb | None = None
+    horizon: int = 1000
+    is_round: bool = False
+
+    def image(self, size_px: int) -> Image.Image:
+        """An empty picture."""
+        empty = Image.new("RGB", (size_px, size_px), self.rgb)
+        if self.near is not None:
+            top = self.horizon * size_px // 1000
+            pen = ImageDraw.Draw(empty)
+            if self.is_round:
+                pen.ellipse((-size_px // 2, top, size_px * 3 // 2, top + 2 * size_px), fill=self.near)
+            else:
+                pen.rectangle((0, top, size_px, size_px), fill=self.near)
+        return empty
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thing:
+    """A thing in a picture, or several alike that are counted.
+
+    Attributes:
+        look: what can be said of it.
+        boxes_px: the tight box of each piece, [x0, x1) by [y0, y1): one, or `look.count`. What another thing hides
+            of it is in the box.
+        box_px: the box around all of them.
+        boxes: `boxes_px` as fractions of the picture, 0..1.
+        box: `box_px` as fractions.
+        depth: when it is painted; what has a greater depth is nearer.
         brush: how it is drawn.
+        shape: the stencil of each piece.
     """
 
     look: Look
+    boxes_px: tuple[PixelBox, ...]
     box_px: PixelBox
+    boxes: tuple[Box, ...]
     box: Box
+    depth: int
     brush: Brush
+    shape: Stencil
 
     @property
     def kind(self) -> str:
-        """Its kind, a name of `scenes.world.WORLD`."""
+        """Its kind, a name of the world."""
         return self.look.kind
 
     @property
     def colour(self) -> str:
-        """Its colour, a name of `scenes.world.WORLD`."""
+        """Its colour, a name of the world."""
         return self.look.colour
 
     @property
     def size(self) -> str:
-        """Its size, a name of `scenes.world.WORLD`."""
+        """Its size, a name of the world."""
         return self.look.size
 
 
@@ -77,10 +126,11 @@ class PhraseBox:
     """A noun phrase of the caption and the thing it speaks of.
 
     Attributes:
-        text: the phrase, with its article.
+        text: the phrase, with its article or number.
         start: its first character in the caption.
         end: one past its last.
-        box: the thing's tight box, 0..1.
+        box: the thing's tight box, 0..1; around all of them when there are several.
+        boxes: the box of each.
         thing: the thing's number in the scene.
     """
 
@@ -88,7 +138,23 @@ class PhraseBox:
     start: int
     end: int
     box: Box
+    boxes: tuple[Box, ...]
     thing: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edge:
+    """A relation that the caption says: the scene graph's edges between the things, its nodes.
+
+    Attributes:
+        relation: its name in the world.
+        subject: the thing of which it is said, by number.
+        objects: the one thing, or two, seen from which it is.
+    """
+
+    relation: str
+    subject: int
+    objects: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,43 +165,67 @@ class Scene:
         image: the picture, RGB and square.
         caption: a sentence that is true of it.
         objects: everything in it; no two share kind and colour.
+        edges: the relations that the caption says.
         phrases: the caption's noun phrases, in the order of the things.
         draft: what the caption says and how it is worded.
-        background: the tint behind the things.
+        background: what is behind the things.
+        split: the split it was drawn for.
+        world: what it is made of.
     """
 
     image: Image.Image
     caption: str
     objects: tuple[Thing, ...]
+    edges: tuple[Edge, ...]
     phrases: tuple[PhraseBox, ...]
     draft: Draft
-    background: Rgb
+    background: Background
+    split: str
+    world: World
+
+    def mask(self, number: int) -> Bools:
+        """The pixels at which thing `number` is seen: covered by it at least by half, and hidden by nothing."""
+        size_px = self.image.width
+        thing = self.objects[number]
+        seen = silhouette(thing, size_px)
+        for other in self.objects:
+            if other.depth > thing.depth:
+                seen &= ~silhouette(other, size_px, with_rim=other.depth == _front(self.objects, self.edges))
+        return seen
 
 
-def generate(seed: int, index: int, *, split: str = "train", size_px: int = 96) -> Scene:
+def generate(seed: int, index: int, *, split: str = "train", size_px: int = 96, world: World = WORLD) -> Scene:
     """Draw scene `index` of an endless sequence.
 
-    The same arguments give the same bytes on every machine. Another `size_px` keeps the things and the caption and
-    lays them out anew.
+    The same arguments give the same bytes on every machine. Another `size_px` keeps the things and the caption (but for
+    a very full scene, in which distractors may be left out) and lays them out anew.
 
     Args:
         seed: which sequence, 0..2^32-1.
         index: which scene of it, 0..2^32-1.
-        split: one of `SPLITS`. Only "compositional" draws the held-out combinations of kind and colour, one in each
-            caption; the others never do.
+        split: one of `SPLITS`. Only "compositional" draws what is held out, in each caption one combination of kind and
+            colour or one of kind and relation; the others never do. "edit-type" is like "test", with captions of
+            which something can be made wrong that training never makes wrong.
         size_px: side of the picture, 32..1024.
+        world: what may be in it.
 
     Raises:
         UsageError: an argument is outside what is said above.
     """
     check_arguments(seed=seed, index=index, split=split, size_px=size_px)
     rng = stream(seed, index, split=split)
-    draft = new_draft(rng, held_out=split == "compositional")
-    background = WORLD.backgrounds[rng.integers(len(WORLD.backgrounds))]
-    brushes = tuple(_brush(look, size_px, rng) for look in draft.looks)
-    shapes = [shape_of(look, brush) for look, brush in zip(draft.looks, brushes, strict=True)]
-    boxes = place([shape.extent for shape in shapes], field_of(draft, size_px), rng)
-    return draw(draft, brushes, boxes, background=background, size_px=size_px)
+    says = ("pattern", "state", "count") if split == "edit-type" else ()
+    while True:
+        draft = new_draft(rng, world=world, held_out=split == "compositional", says=says)
+        background = _background(rng, world)
+        brushes = tuple(
+            _brush(row) for row in rng.integers(_BRUSH_LOW, _BRUSH_HIGH, size=(len(draft.looks), 6)).tolist()
+        )
+        for trial in (draft, draft.without_distractors()):
+            field = field_of(trial, brushes, size_px, world)
+            places = place(field, rng)
+            if places is not None:
+                return draw(trial, brushes, field, places, background=background, split=split, world=world)
 
 
 def stream(seed: int, index: int, *, split: str, purpose: int = 0) -> np.random.Generator:
@@ -161,62 +251,157 @@ def check_arguments(*, seed: int, index: int, split: str, size_px: int) -> None:
         )
 
 
-def shape_of(look: Look, brush: Brush) -> Stencil:
-    """The stencil of a thing."""
-    return stencil(look.kind, brush.side, brush.mirrored)
+def field_of(draft: Draft, brushes: Sequence[Brush], size_px: int, world: World) -> Field:
+    """The picture as a place for the draft's things, with what its caption says as demands."""
+    bodies = [_body(look, brush, size_px, world) for look, brush in zip(draft.looks, brushes, strict=False)]
+    blocks, demands = arrange(bodies, draft.plan.shape.edges, draft.relations, size_px)
+    return Field(size_px=size_px, blocks=blocks, demands=demands)
 
 
-def side_of(size: str, step: int, size_px: int) -> int:
-    """The longest side of a thing in supersampled pixels; `step`, from `any_step`, varies it within its size."""
-    span = WORLD.sizes[size]
-    return (4 * span.least + step * (span.most - span.least)) * size_px * SUPERSAMPLING // 4000
-
-
-def any_step(rng: np.random.Generator) -> int:
-    """Where within its size a thing lies, 0..4."""
-    return int(rng.integers(5))
-
-
-def field_of(draft: Draft, size_px: int) -> Field:
-    """The picture with what the draft's caption says as demands."""
-    edges = zip(draft.plan.shape.edges, draft.relations, strict=True)
-    return Field(
-        size_px=size_px,
-        demands=tuple(Demand(subject=a, object=b, relation=relation) for (a, b), relation in edges),
-    )
-
-
-def draw(draft: Draft, brushes: tuple[Brush, ...], boxes: list[PixelBox], *, background: Rgb, size_px: int) -> Scene:
+def draw(
+    draft: Draft,
+    brushes: Sequence[Brush],
+    field: Field,
+    places: Sequence[PixelBox],
+    *,
+    background: Background,
+    split: str,
+    world: World,
+) -> Scene:
     """Paint the things at their places and tell the truth about them."""
-    image = Image.new("RGB", (size_px, size_px), background)
-    things: list[Thing] = []
-    for look, brush, box_px in zip(draft.looks, brushes, boxes, strict=True):
-        red, green, blue = WORLD.colours[look.colour].rgb
-        rgb = (_byte(red + brush.jitter[0]), _byte(green + brush.jitter[1]), _byte(blue + brush.jitter[2]))
-        paste(image, shape_of(look, brush), left=box_px[0], top=box_px[1], rgb=rgb)
-        x0, y0, x1, y1 = box_px
-        box = (x0 / size_px, y0 / size_px, x1 / size_px, y1 / size_px)
-        things.append(Thing(look=look, box_px=box_px, box=box, brush=brush))
-    caption = caption_of(draft)
+    size_px = field.size_px
+    boxes = field.things(places)
+    edges = tuple(
+        Edge(relation=relation, subject=edge[0], objects=edge[1:])
+        for edge, relation in zip(draft.plan.shape.edges, draft.relations, strict=True)
+    )
+    order = _paint_order(len(draft.looks), edges)
+    things = tuple(
+        _thing(look, brush, boxes[i], order.index(i), size_px, world)
+        for i, (look, brush) in enumerate(zip(draft.looks, brushes, strict=False))
+    )
+    image = background.image(size_px)
+    front = _front(things, edges)
+    for i in order:
+        _paint(image, things[i], world, has_rim=things[i].depth == front)
+    caption = caption_of(draft, world)
     phrases = tuple(
-        PhraseBox(text=caption.text[start:end], start=start, end=end, box=things[i].box, thing=i)
+        PhraseBox(
+            text=caption.text[start:end],
+            start=start,
+            end=end,
+            box=things[i].box,
+            boxes=things[i].boxes,
+            thing=i,
+        )
         for i, (start, end) in enumerate(caption.phrases)
     )
     return Scene(
         image=image,
         caption=caption.text,
-        objects=tuple(things),
+        objects=things,
+        edges=edges,
         phrases=phrases,
         draft=draft,
         background=background,
+        split=split,
+        world=world,
     )
 
 
-def _brush(look: Look, size_px: int, rng: np.random.Generator) -> Brush:
-    step = any_step(rng)
-    mirrored, red, green, blue = rng.integers(_BRUSH_LOW, _BRUSH_HIGH).tolist()
-    return Brush(side=side_of(look.size, step, size_px), mirrored=mirrored == 1, jitter=(red, green, blue))
+def silhouette(thing: Thing, size_px: int, *, with_rim: bool = False) -> Bools:
+    """The pixels that a thing covers at least by half, hidden or not."""
+    covered = np.zeros((size_px, size_px), dtype=bool)
+    seen = np.asarray(thing.shape.rim) >= 128 if with_rim else thing.shape.seen
+    border = 1 if with_rim else 0
+    for x0, y0, _, _ in thing.boxes_px:
+        left, top = x0 - border, y0 - border
+        right, bottom = left + seen.shape[1], top + seen.shape[0]
+        cut = seen[max(0, -top) : size_px - top, max(0, -left) : size_px - left]
+        covered[max(0, top) : bottom, max(0, left) : right] |= cut
+    return covered
 
 
-def _byte(value: int) -> int:
-    return min(255, max(0, value))
+def _background(rng: np.random.Generator, world: World) -> Background:
+    share, tint, scenery, horizon, is_round = rng.integers(
+        (100, len(world.tints), len(world.sceneries), 250, 2)
+    ).tolist()
+    if share >= _SCENERY:
+        return Background(rgb=world.tints[tint])
+    far, near = world.sceneries[scenery]
+    return Background(rgb=far, near=near, horizon=500 + horizon, is_round=is_round == 1)
+
+
+def _brush(row: Sequence[int]) -> Brush:
+    step, mirrored, turn, red, green, blue = row
+    return Brush(step=step, mirrored=mirrored == 1, turn=turn, jitter=(red, green, blue))
+
+
+def _body(look: Look, brush: Brush, size_px: int, world: World) -> Body:
+    shape = _stencil(look, brush, size_px, world)
+    return body(look.kind, shape, count=look.count, turn=brush.turn, size_px=size_px)
+
+
+def _stencil(look: Look, brush: Brush, size_px: int, world: World) -> Stencil:
+    span = world.sizes[look.size]
+    last = _STEPS - 1
+    side = (last * span.least + brush.step * (span.most - span.least)) * size_px * SUPERSAMPLING // (last * 1000)
+    return stencil(look.kind, side, brush.mirrored, look.state)
+
+
+def _paint_order(count: int, edges: Sequence[Edge]) -> list[int]:
+    """The things from the furthest to the nearest: as they are numbered, but for what is in front or inside."""
+    order = list(range(count))
+    for edge in edges:
+        if edge.relation in ("front", "inside", "behind"):
+            upper, lower = edge.subject, edge.objects[0]
+            if edge.relation == "behind":
+                upper, lower = lower, upper
+            if upper < lower:
+                order[upper], order[lower] = lower, upper
+    return order
+
+
+def _front(things: Sequence[Thing], edges: Sequence[Edge]) -> int | None:
+    """The depth of the thing that is in front of another, if one is: it has a rim."""
+    for edge in edges:
+        if edge.relation in ("front", "behind"):
+            return max(things[edge.subject].depth, things[edge.objects[0]].depth)
+    return None
+
+
+def _thing(look: Look, brush: Brush, box: PixelBox, depth: int, size_px: int, world: World) -> Thing:
+    whole = _body(look, brush, size_px, world)
+    width, height = whole.shape.extent
+    boxes = tuple((box[0] + x, box[1] + y, box[0] + x + width, box[1] + y + height) for x, y in whole.places)
+    return Thing(
+        look=look,
+        boxes_px=boxes,
+        box_px=box,
+        boxes=tuple(_fractions(one, size_px) for one in boxes),
+        box=_fractions(box, size_px),
+        depth=depth,
+        brush=brush,
+        shape=whole.shape,
+    )
+
+
+def _fractions(box: PixelBox, size_px: int) -> Box:
+    return box[0] / size_px, box[1] / size_px, box[2] / size_px, box[3] / size_px
+
+
+def _paint(image: Image.Image, thing: Thing, world: World, *, has_rim: bool) -> None:
+    red, green, blue = (
+        min(255, max(0, value + jitter))
+        for value, jitter in zip(world.colours[thing.colour].rgb, thing.brush.jitter, strict=True)
+    )
+    for left, top, _, _ in thing.boxes_px:
+        paint(
+            image,
+            thing.shape,
+            left=left,
+            top=top,
+            rgb=(red, green, blue),
+            pattern=thing.look.pattern,
+            rim=_RIM if has_rim else None,
+        )

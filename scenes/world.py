@@ -1,16 +1,20 @@
-"""What may be in a drawn scene, and by which words it is called.
+"""What may be in a drawn scene, and by which words it is called: worlds are values.
 
-This file only names things. How a kind looks is in `things.py`, how a sentence is built in `grammar.py`.
-Names are what the code compares; words are what captions say. The first word of a name is the name itself.
+This file only describes a world; `worlds.py` holds the two there are. How a kind looks is in `drawings.py`, how a
+sentence is built in `grammar.py`. Names are what the code compares; words are what captions say. The first word of a
+name is the name itself.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from functools import cached_property
 
 Rgb = tuple[int, int, int]
 Combination = tuple[str, str]
 """A kind and a colour, by name."""
+
+KindFamily = tuple[str, str]
+"""A kind and a family of relations, by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,40 +35,85 @@ class Size:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Relation:
-    """Where one thing is, seen from another.
+class StateFamily:
+    """Two states that exclude each other, and the kinds that are always in one of them.
 
     Attributes:
-        opposite: the name of the relation that is never true at the same time.
-        axis: 0 when it speaks of left and right, 1 when it speaks of up and down.
-        forms: how it is said, as (before, word, after); only `word` tells it from its opposite, whose
-            forms stand in the same order.
+        states: words by state.
+        kinds: the kinds.
     """
 
-    opposite: str
-    axis: int
-    forms: tuple[tuple[str, str, str], ...]
+    states: Mapping[str, tuple[str, ...]]
+    kinds: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Relation:
+    """Where a thing is, seen from another one or from two others.
+
+    Attributes:
+        family: relations of which at most one is true of the same things; an edit takes another of the family.
+        forms: how it is said, as (before, words, after); only `words` tell it from the others of its family, whose
+            forms stand in the same order.
+    """
+
+    family: str
+    forms: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """What a sentence may say with one family of relations.
+
+    Attributes:
+        pools: for each thing, subject first, the pool of `World.pools` its kind is taken from, and the sizes it may
+            have. None leaves both free, and only then may the thing be one of several.
+        weight: how often the family is taken among those of the same number of things.
+    """
+
+    pools: tuple[tuple[str, tuple[str, ...]] | None, ...]
+    weight: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class World:
     """Everything that can be drawn and said.
 
     Attributes:
+        name: what it is called on the command line.
         kinds: words by kind.
+        plurals: the plural of every word of a kind.
         colours: colours by name.
         sizes: sizes by name, smallest first; their ranges do not touch.
+        patterns: words by surface pattern; "plain" has none.
+        counts: words by number of like things that are counted.
+        states: families of states by name.
         relations: relations by name.
-        backgrounds: light tints, each far from every colour.
+        families: families of relations by name.
+        pools: kinds by what they are suited for; "any" is all.
+        alike: groups of kinds that a person could call by each other's name; no edit exchanges them.
+        tints: light backgrounds, each far from every colour.
+        sceneries: light pairs of a further and a nearer ground, as far.
         held_out: combinations that only the compositional split draws.
+        held_out_families: kinds that only the compositional split says a relation of this family of.
     """
 
+    name: str
     kinds: Mapping[str, tuple[str, ...]]
+    plurals: Mapping[str, str]
     colours: Mapping[str, Colour]
     sizes: Mapping[str, Size]
+    patterns: Mapping[str, tuple[str, ...]]
+    counts: Mapping[int, tuple[str, ...]]
+    states: Mapping[str, StateFamily]
     relations: Mapping[str, Relation]
-    backgrounds: tuple[Rgb, ...]
+    families: Mapping[str, Family]
+    pools: Mapping[str, tuple[str, ...]]
+    alike: tuple[frozenset[str], ...]
+    tints: tuple[Rgb, ...]
+    sceneries: tuple[tuple[Rgb, Rgb], ...]
     held_out: frozenset[Combination]
+    held_out_families: frozenset[KindFamily]
 
     def combinations(self, *, held_out: bool) -> tuple[Combination, ...]:
         """The combinations that are held out, or those that are not, in a fixed order."""
@@ -75,84 +124,24 @@ class World:
             if ((kind, colour) in self.held_out) == held_out
         )
 
+    def are_alike(self, one: str, other: str) -> bool:
+        """Whether a person could call one kind by the other's name."""
+        return any(one in group and other in group for group in self.alike)
 
-_KINDS = {
-    "circle": ("circle", "disc"),
-    "square": ("square",),
-    "triangle": ("triangle",),
-    "star": ("star",),
-    "heart": ("heart",),
-    "cross": ("cross",),
-    "moon": ("moon", "crescent"),
-    "ring": ("ring", "hoop"),
-    "arrow": ("arrow",),
-    "house": ("house", "cottage"),
-    "tree": ("tree",),
-    "car": ("car", "automobile"),
-    "boat": ("boat", "ship"),
-    "fish": ("fish",),
-    "cup": ("cup", "mug"),
-    "flower": ("flower", "blossom"),
-}
+    @cached_property
+    def family_of_kind(self) -> Mapping[str, str]:
+        """The family of states of each kind that has one."""
+        return {kind: name for name, family in self.states.items() for kind in family.kinds}
 
-_COLOURS = {
-    "red": Colour(words=("red",), rgb=(214, 34, 38)),
-    "orange": Colour(words=("orange",), rgb=(246, 130, 18)),
-    "yellow": Colour(words=("yellow",), rgb=(240, 204, 20)),
-    "green": Colour(words=("green",), rgb=(38, 150, 58)),
-    "blue": Colour(words=("blue",), rgb=(28, 88, 216)),
-    "purple": Colour(words=("purple", "violet"), rgb=(128, 44, 170)),
-    "pink": Colour(words=("pink",), rgb=(244, 132, 190)),
-    "brown": Colour(words=("brown",), rgb=(122, 72, 34)),
-    "black": Colour(words=("black",), rgb=(26, 26, 28)),
-}
+    @cached_property
+    def in_family(self) -> Mapping[str, tuple[str, ...]]:
+        """The relations of each family."""
+        return {
+            name: tuple(relation for relation, what in self.relations.items() if what.family == name)
+            for name in self.families
+        }
 
-_SIZES = {
-    "small": Size(words=("small", "little", "tiny"), least=165, most=185),
-    "medium": Size(words=("medium",), least=240, most=265),
-    "large": Size(words=("large", "big", "huge"), least=345, most=380),
-}
-
-_RELATIONS = {
-    "left": Relation(
-        opposite="right",
-        axis=0,
-        forms=(("", "left", " of"), ("to the ", "left", " of"), ("on the ", "left", " of")),
-    ),
-    "right": Relation(
-        opposite="left",
-        axis=0,
-        forms=(("", "right", " of"), ("to the ", "right", " of"), ("on the ", "right", " of")),
-    ),
-    "above": Relation(opposite="below", axis=1, forms=(("", "above", ""), ("", "over", ""), ("", "above", ""))),
-    "below": Relation(opposite="above", axis=1, forms=(("", "below", ""), ("", "under", ""), ("", "beneath", ""))),
-}
-
-_BACKGROUNDS = (
-    (250, 250, 247),
-    (230, 239, 250),
-    (236, 247, 230),
-    (252, 240, 226),
-    (238, 233, 247),
-    (226, 230, 234),
-)
-
-
-def _held_out() -> frozenset[Combination]:
-    """Two colours of every kind, spread so that every colour is held out for three or four kinds."""
-    return frozenset(
-        (kind, colour)
-        for row, kind in enumerate(_KINDS)
-        for column, colour in enumerate(_COLOURS)
-        if (column + 2 * row) % len(_COLOURS) in (0, 4)
-    )
-
-
-WORLD = World(
-    kinds=MappingProxyType(_KINDS),
-    colours=MappingProxyType(_COLOURS),
-    sizes=MappingProxyType(_SIZES),
-    relations=MappingProxyType(_RELATIONS),
-    backgrounds=_BACKGROUNDS,
-    held_out=_held_out(),
-)
+    @cached_property
+    def state_words(self) -> Mapping[str, tuple[str, ...]]:
+        """Words by state, of all families."""
+        return {state: words for family in self.states.values() for state, words in family.states.items()}

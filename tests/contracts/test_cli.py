@@ -26,7 +26,7 @@ COMMANDS = {
     },
     "ground": {"image", "phrases", "--out", "--top-k", "--url", "--bundle", "--api-key", "--json"},
     "proofread": {"image", "text", "--suggestions", "--threshold", "--url", "--bundle", "--api-key", "--json"},
-    "scenes": {"out", "--count", "--seed", "--split"},
+    "scenes": {"out", "--count", "--seed", "--split", "--world", "--size", "--shards"},
     "train": {"--recipe", "--data", "--workdir", "--resume", "--max-steps", "--seed", "--num-steps"},
     "export": {"checkpoint", "--out", "--precision", "--data", "--name", "--json"},
     "eval": {

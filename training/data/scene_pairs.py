@@ -22,14 +22,15 @@ class ScenePairsConfig:
     """Drawn scenes, without end."""
 
     size_px: int = 96
+    world: str = "full"  # or "small": see `scenes.WORLDS`
     max_subwords: int = 48
-    edited_share: float = 0.0  # of the captions that also come with an edited, wrong copy
+    edited_share: float = 0.0  # of the captions that also come with an edited, wrong copy: `scenes.TRAINING_EDITS`
     short_share: float = 0.0  # of the captions replaced by a short query; these are the last of a batch, so that
     # objectives over the first pairs alone (`max_pairs`) still see captions that are true of one picture only
 
     def tokenizer(self, data: Path | None) -> Tokenizer:
         """One id per word that a scene's caption can hold."""
-        return word_tokenizer(scenes.vocabulary())
+        return word_tokenizer(scenes.vocabulary(scenes.world_named(self.world)))
 
     def open(self, data: Path | None, *, tokenizer: Tokenizer, batch_size: int, seed: int) -> "ScenePairs":
         """The source; it reads no files."""
@@ -54,7 +55,7 @@ class ScenePairs:
         """The batch of a step: scenes numbered from step times batch size."""
         first = step * self.batch_size
         drawn = [
-            scenes.generate(self.seed, index, size_px=self.config.size_px)
+            scenes.generate(self.seed, index, size_px=self.config.size_px, world=self._world)
             for index in range(first, first + self.batch_size)
         ]
         edits: list[tuple[int, str]] = []
@@ -79,7 +80,7 @@ class ScenePairs:
         found: dict[str, Sample] = {}
         index = 0
         while len(found) < count:
-            scene = scenes.generate(self.seed, index, split="val", size_px=self.config.size_px)
+            scene = scenes.generate(self.seed, index, split="val", size_px=self.config.size_px, world=self._world)
             sample = Sample(
                 image=scene.image,
                 caption=scene.caption,
@@ -92,4 +93,9 @@ class ScenePairs:
 
     def lexicon(self) -> Sequence[str]:
         """Every word that a caption can hold."""
-        return [word for word in scenes.vocabulary() if word.isalpha()]
+        return [word for word in scenes.vocabulary(self._world) if word.isalpha()]
+
+    @property
+    def _world(self) -> scenes.World:
+        """Looked up by name, so that the source can be sent to another process."""
+        return scenes.world_named(self.config.world)

@@ -6,7 +6,7 @@ a query that is true of the same picture: one or two of its things, said in fewe
 
 import numpy as np
 
-from scenes import Scene
+from scenes import PhraseBox, Scene
 
 _OPENINGS = ("", "", "", "", "find ", "show me ", "a photo of ")
 """What may stand before a query; words that no caption has teach the model to pass over unknown ones."""
@@ -24,13 +24,16 @@ def short_query(scene: Scene, rng: np.random.Generator) -> str:
     """
     count = 2 if len(scene.phrases) > 1 and rng.random() < _SHARE_OF_TWO else 1
     chosen = rng.choice(len(scene.phrases), size=count, replace=False)
-    things = [_short(scene.phrases[at].text, rng) for at in chosen]
+    things = [_short(scene.phrases[at], rng) for at in chosen]
     return _OPENINGS[rng.integers(len(_OPENINGS))] + " and ".join(things)
 
 
-def _short(phrase: str, rng: np.random.Generator) -> str:
-    """Fewer of the words "a [size] colour kind": all, without the article, only the last ones, or all but the kind."""
-    words = phrase.split()
-    if rng.random() < _SHARE_WITHOUT_KIND:
+def _short(phrase: PhraseBox, rng: np.random.Generator) -> str:
+    """Fewer of the words "a [attributes] colour kind": all, without the article, the last ones, or all but the kind.
+
+    Several things keep their kind: "something two red" is said of nothing.
+    """
+    words = phrase.text.split()
+    if rng.random() < _SHARE_WITHOUT_KIND and len(phrase.boxes) == 1:
         return " ".join(("something", *words[1:-1]))
     return " ".join(words[rng.integers(len(words)) :])

@@ -11,14 +11,30 @@ def scenes(
     count: Annotated[int, typer.Option(metavar="N", help="How many pictures.")],
     seed: Annotated[int, typer.Option(metavar="S", help="The same seed gives the same files.")],
     split: Annotated[
-        str, typer.Option(help="train, val, test or compositional; no two splits share a scene.")
+        str,
+        typer.Option(
+            help="train, val, test, compositional (held-out combinations), or edit-type (the kinds of error that "
+            "training never makes); no two splits share a scene."
+        ),
     ] = "test",
+    world: Annotated[str, typer.Option(help="full, or small: few simple kinds and colours, for 64 px.")] = "full",
+    size: Annotated[int, typer.Option(metavar="PX", help="Side of the pictures, 32 to 1024.")] = 96,
+    shards: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Write N WebDataset shards (tar) in place of folders and JSON lines."),
+    ] = None,
 ) -> None:
     """Draw scenes, and write what `vernier eval` and training read."""
-    from scenes import write
+    from scenes import world_named, write, write_shards
     from vernier.cli.output import note
     from vernier.cli.progress import progress
 
+    chosen = world_named(world)
     with progress("Drawing") as hook:
-        write(out, count=count, seed=seed, split=split, progress=hook)
+        if shards is None:
+            write(out, count=count, seed=seed, split=split, size_px=size, world=chosen, progress=hook)
+        else:
+            write_shards(
+                out, count=count, seed=seed, shards=shards, split=split, size_px=size, world=chosen, progress=hook
+            )
     note(f"{count} scenes are in {out}.")
