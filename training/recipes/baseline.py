@@ -3,6 +3,8 @@
 vernier train --recipe training.recipes.baseline:tiny --workdir runs/tiny
 """
 
+import dataclasses
+
 from training.config import OptimizerConfig, TrainConfig
 from training.data.scene_pairs import ScenePairsConfig
 from training.model.fusion_encoder import FusionConfig
@@ -89,4 +91,55 @@ def small() -> TrainConfig:
         num_workers=4,
         validate_every=1000,
         checkpoint_every=1000,
+    )
+
+
+def ablation() -> TrainConfig:
+    """The small world at 64 px, in minutes: what `make ablation` compares other recipes with.
+
+    make ablation RECIPE=training.recipes.vilem:ablation
+    """
+    return TrainConfig(
+        recipe="training.recipes.baseline:ablation",
+        model=ModelConfig(
+            image=ConvPatchConfig(
+                size_px=64,
+                stem_channels=(16, 32, 64),
+                stem_strides=(2, 2, 2),
+                stem_blocks=(0, 1, 1),
+                width=96,
+                depth=2,
+                heads=3,
+            ),
+            text=TextEncoderConfig(width=96, depth=2, heads=3),
+            fusion=FusionConfig(depth=2, heads=3),
+            dim=96,
+            initial_temperature=0.1,
+        ),
+        data=ScenePairsConfig(world="small", size_px=64),
+        objectives=(
+            WeightedObjective(name="itc", objective=ItcConfig()),
+            WeightedObjective(name="mlm", objective=MlmConfig(max_pairs=64, masked_share=0.25), weight=0.5),
+            WeightedObjective(name="itm", objective=ItmConfig(max_pairs=32), weight=0.5, start_step=300),
+        ),
+        optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=100),
+        batch_size=96,
+        num_steps=1500,
+        precision="bf16",
+        ema_decay=0.995,
+        checkpoint_every=500,
+        keep_checkpoints=1,
+    )
+
+
+def ablation_itc() -> TrainConfig:
+    """The same with contrast alone: the baseline of papers about dual encoders.
+
+    make ablation RECIPE=training.recipes.baseline:ablation BASELINE=training.recipes.baseline:ablation_itc
+    """
+    whole = ablation()
+    return dataclasses.replace(
+        whole,
+        recipe="training.recipes.baseline:ablation_itc",
+        objectives=tuple(term for term in whole.objectives if term.name == "itc"),
     )
