@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _PATIENCE_S = 60
+_KEPT_S = 3.0  # an idle connection is not used after so long, because the server may be closing it just then
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,9 @@ class Load:
 
 def request_bytes(path: str, body: bytes, content_type: str, *, host: str, method: str = "POST") -> bytes:
     """Return a request as it goes over the wire."""
-    lines = [
-        f"{method} {path} HTTP/1.1",
-        f"Host: {host}",
-        f"Content-Type: {content_type}",
-        f"Content-Length: {len(body)}",
-    ]
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
+    if content_type:
+        lines += [f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
@@ -65,7 +63,7 @@ async def _closed_loop(address: tuple[str, int], requests: Callable[[], bytes], 
     load, until = Load(seconds=seconds), time.perf_counter() + seconds
 
     async def client() -> None:
-        connection = _Connection(address)
+        connection = Connection(address)
         while (now := time.perf_counter()) < until:
             load.answers.append(await connection.call(requests(), now))
         connection.close()
@@ -76,12 +74,12 @@ async def _closed_loop(address: tuple[str, int], requests: Callable[[], bytes], 
 
 async def _open_loop(address: tuple[str, int], requests: Callable[[], bytes], per_s: float, seconds: float) -> Load:
     load, rng = Load(seconds=seconds), random.Random(5)
-    idle: list[_Connection] = []
+    idle: list[Connection] = []
     started = time.perf_counter()
     due, tasks = started, []
 
     async def one(due: float) -> None:
-        connection = idle.pop() if idle else _Connection(address)
+        connection = idle.pop() if idle else Connection(address)
         load.answers.append(await connection.call(requests(), due))
         idle.append(connection)
 
@@ -97,35 +95,41 @@ async def _open_loop(address: tuple[str, int], requests: Callable[[], bytes], pe
     return load
 
 
-class _Connection:
+class Connection:
     """One connection that is kept, and opened again when the server closed it."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
+        self._used = 0.0
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def call(self, request: bytes, since: float) -> Answer:
+        """Send a request and read its answer; `since` is the moment from which its seconds are counted."""
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 status = await self._call(request)
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
             self.close()
             status = 0
+        self._used = time.perf_counter()
         return Answer(status, time.perf_counter() - since)
 
     async def _call(self, request: bytes) -> int:
+        if time.perf_counter() - self._used > _KEPT_S:
+            self.close()
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._address)
         reader, writer = self._streams
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(head.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0])
+        length = int(head.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0] or b"0")
         await reader.readexactly(length)
         if b"\r\nconnection: close" in head:
             self.close()
         return int(head[9:12])
 
     def close(self) -> None:
+        """Close the connection, if it is open."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None

@@ -42,6 +42,7 @@ from scenes import generate
 Report = dict[str, Any]
 _TOP_K = 10
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,10 @@ class Server:
         """CPU seconds that the process has used."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    def resident_mb(self) -> float:
+        """Resident memory of the process in MB."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 1e6
 
     def batches(self, graph: str) -> tuple[float, float]:
         """How many batches of a graph ran, and how many rows they had."""
@@ -90,17 +95,14 @@ def main() -> int:
     parser.add_argument("--max-wait-ms", default="", help="VERNIER_MAX_WAIT_MS of the server; its default when empty")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    report: Report = {"provenance": _provenance(), "options": _shown(options)}
+    report: Report = {"provenance": made_by("benchmarks.server"), "options": _shown(options)}
     with tempfile.TemporaryDirectory() as folder:
         encoder = Encoder.load(options.bundle)
         vectors = _fill(Path(folder) / "galleries" / "default", encoder, options.items)
         with running(Path(folder) / "galleries", options.bundle, VERNIER_MAX_WAIT_MS=options.max_wait_ms) as server:
             for name in options.parts or parts:
                 report[name] = parts[name](server, encoder, vectors, options)
-    text = json.dumps(report, indent=2, default=lambda value: round(float(value), 6))
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
+    write_report(report, options.json)
     return 0
 
 
@@ -356,8 +358,18 @@ def _turns(requests: Sequence[bytes]) -> Callable[[], bytes]:
     return lambda: next(turn)
 
 
-def _provenance() -> Report:
-    return {**provenance(), "command": "python -m " + " ".join(["benchmarks.server", *sys.argv[1:]])}
+def made_by(module: str) -> Report:
+    """Say where, when and how this was measured."""
+    command = "python -m " + " ".join([module, *sys.argv[1:]])
+    return {**provenance(), "command": command, "note": "the machine was shared with other work"}
+
+
+def write_report(report: Report, file: Path | None) -> None:
+    """Print a report, and write it as JSON when a file is named."""
+    text = json.dumps(report, indent=2, default=lambda value: round(float(value), 6))
+    print(text)
+    if file:
+        file.write_text(text + "\n")
 
 
 def _shown(options: argparse.Namespace) -> Report:

@@ -69,4 +69,3 @@ class Protocol(HttpToolsProtocol):
         if self._overdue is not None:
             self._overdue.cancel()
         super().connection_lost(exc)
-
