@@ -12,6 +12,7 @@ from server.middleware import RequestMiddleware
 from server.routes import embed, galleries, ground, health, info, items, metrics, migrations, proofread, search, web
 from server.service import Service
 from server.settings import Settings
+from server.version import version_of_vernier
 
 
 def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI:
@@ -34,17 +35,12 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
     app = FastAPI(
         title="Vernier",
         summary="Searches pictures by what is exactly in them.",
-        version=info.version_of_vernier(),
+        version=version_of_vernier(),
         lifespan=lifespan,
         docs_url=None,  # its assets come from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        telemetry={
-            "tracing": False,
-            "metrics": False,
-            "logs": False,
-            "auto_configure": False,
-        },  # server/tracing.py does
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # see tracing.py
     )
     for module in (search, ground, proofread, embed, migrations, galleries, items, health, info, metrics, web):
         app.router.routes.extend(module.router.routes)  # not included, which would put a router into the way of each

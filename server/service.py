@@ -23,6 +23,7 @@ from server.models import Model, Models
 from server.rate_limits import RateLimits
 from server.searches import Searches
 from server.settings import Settings
+from server.version import version_of_vernier
 from server.workers import Workers
 
 if TYPE_CHECKING:
@@ -101,6 +102,10 @@ class Service:
         self.searches = Searches(
             num_loops=settings.search_workers, max_batch_s=settings.max_batch_ms / 1000, watcher=self.metrics
         )
+        if settings.otlp_endpoint:
+            from server.tracing import Tracer  # not paid for by who has no collector
+
+            self.tracer = Tracer(settings.otlp_endpoint, version=version_of_vernier(), bundle=encoder.manifest.name)
         self._store = Workers("store", settings.store_workers)
         _log.info(
             "ready",
@@ -188,6 +193,9 @@ class Service:
             self._store.close()
             self.galleries.close()
             self._store = None
+            if self.tracer is not None:
+                self.tracer.close()
+                self.tracer = None
 
     def _load(self) -> Encoder:
         settings = self.settings

@@ -134,6 +134,13 @@ class Settings(BaseSettings):
     max_top_k: int = Field(default=1_000, ge=1, description="hits of one query")
     max_reranked: int = Field(default=200, ge=1, description="hits of one query that are re-scored or explained")
 
+    otlp_endpoint: str | None = Field(
+        default=None,
+        validate_default=True,
+        pattern=r"^https?://[^/\s]+(/\S*)?$",
+        description="address of an OpenTelemetry collector (OTLP over HTTP) that traces are sent to, such as "
+        "http://collector:4318; OTEL_EXPORTER_OTLP_ENDPOINT when unset",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least severe log line")
 
     @field_validator("api_keys", mode="before")
@@ -143,6 +150,11 @@ class Settings(BaseSettings):
         if isinstance(value, list | tuple):
             return tuple(ApiKey.parse(entry) if isinstance(entry, str) else entry for entry in value)
         return value
+
+    @field_validator("otlp_endpoint", mode="before")
+    @classmethod
+    def _usual_endpoint(cls, value: object) -> object:
+        return os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None if value is None else value
 
     @field_validator("url_hosts", mode="before")
     @classmethod

@@ -1,7 +1,5 @@
 """`GET /info`: what is really running."""
 
-from importlib.metadata import PackageNotFoundError, version
-
 from fastapi import APIRouter
 from starlette.responses import Response
 
@@ -9,6 +7,7 @@ from runtime.encoder import Encoder
 from server.answers import ServiceOf, json_answer
 from server.routes.galleries import describe
 from server.schemas.status import BundleInfo, GraphInfo, InfoAnswer, Limits
+from server.version import version_of_vernier
 
 router = APIRouter(tags=["operation"])
 
@@ -45,11 +44,3 @@ def _bundle(encoder: Encoder) -> BundleInfo:
         proofreading="masked_words" if encoder.fusion_gives("suggestions") else "leave_one_out",
         rerank=encoder.has_fusion,
     )
-
-
-def version_of_vernier() -> str:
-    """Return the version of this program."""
-    try:
-        return version("vernier")
-    except PackageNotFoundError:
-        return "unknown"
