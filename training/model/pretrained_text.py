@@ -1,8 +1,7 @@
 """Text encoder that starts from a local directory in the transformers format and stays as it was pretrained.
 
-The directory is named by the config and checked by its digest; its weights are never copied into a checkpoint. On top
-come layers of our own, which do learn. A frozen tower says the same of the same text every time, so in training each
-text goes through it once and is remembered.
+The directory is named by the config and checked by its digest; its weights are never copied into a checkpoint. A frozen
+tower says the same of the same text every time, so in training each text goes through it once and is remembered.
 """
 
 import json
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 
 from runtime.bundle.digest import file_digest
 from runtime.errors import DataError
-from training.model.transformer import LAYER_NORM_EPS, Block, initialise, key_bias
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 
@@ -25,23 +23,27 @@ _TOKENS_PER_BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainedTextConfig:
-    """A frozen BERT-like tower and what is trained on top of it."""
+    """A frozen BERT-like tower; what is trained is the head on top of it."""
 
     directory: str  # holds config.json, model.safetensors and tokenizer.json
     sha256: str  # of model.safetensors
-    width: int
+    tower_width: int
+    layers: tuple[int, ...]  # whose outputs are joined into a token; 0 is the embeddings, before the first layer
     max_subwords: int = 48
-    depth: int = 0  # trained layers on top
-    heads: int = 6
-    mlp_ratio: float = 4.0
 
     def build(self, vocab_size: int) -> "PretrainedTextEncoder":
         """The tower with its weights read from the directory; layers on top start from random weights."""
         return PretrainedTextEncoder(self)
 
 
-def describe_tower(directory: Path, *, max_subwords: int = 48, depth: int = 0) -> PretrainedTextConfig:
+def describe_tower(directory: Path, *, stages: int = 1, max_subwords: int = 48) -> PretrainedTextConfig:
     """Look into a directory in the transformers format and describe it.
+
+    Args:
+        directory: holds config.json, model.safetensors and tokenizer.json.
+        stages: from how many layers, evenly spread from the embeddings to the last layer, tokens are joined; 1: the
+            last layer alone. A tower trained to compare sentences has lost words that the first layers still say.
+        max_subwords: longer texts are cut.
 
     Raises:
         DataError: `text_tower_invalid` when a file is missing.
@@ -53,29 +55,29 @@ def describe_tower(directory: Path, *, max_subwords: int = 48, depth: int = 0) -
                 "holds config.json, model.safetensors and tokenizer.json.",
                 code="text_tower_invalid",
             )
-    width = int(json.loads((directory / CONFIG).read_text())["hidden_size"])
+    described = json.loads((directory / CONFIG).read_text())
+    last = int(described["num_hidden_layers"])
+    spread = [last] if stages == 1 else [round(last * stage / (stages - 1)) for stage in range(stages)]
     return PretrainedTextConfig(
         directory=str(directory),
         sha256=file_digest(directory / WEIGHTS),
-        width=width,
+        tower_width=int(described["hidden_size"]),
+        layers=tuple(dict.fromkeys(spread)),
         max_subwords=max_subwords,
-        depth=depth,
     )
 
 
 class PretrainedTextEncoder(nn.Module):
-    """Subword ids to tokens: a frozen tower, then layers that learn."""
+    """Subword ids to tokens, by a frozen tower."""
 
     has_summary = False
 
     def __init__(self, config: PretrainedTextConfig) -> None:
         super().__init__()
-        self.width = config.width
+        self.width = config.tower_width * len(config.layers)
+        self._layers = config.layers
         self._tower = (_frozen_tower(config),)  # in a tuple, so that it is no part of the state
-        self._memory = _TokenMemory(config.width)
-        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(config.width, eps=LAYER_NORM_EPS) if config.depth else nn.Identity()
-        initialise(self)
+        self._memory = _TokenMemory(self.width)
 
     @property
     def word_vectors(self) -> Float[Tensor, "vocabulary width"]:
@@ -87,18 +89,13 @@ class PretrainedTextEncoder(nn.Module):
         self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
     ) -> Float[Tensor, "texts subwords width"]:
         """The word tokens; those at padding positions mean nothing."""
-        tokens = self._recall(ids, mask) if self.training else self._read(ids, mask)
-        bias = key_bias(mask)
-        for block in self.blocks:
-            tokens = block(tokens, bias)
-        out: Tensor = self.norm(tokens)
-        return out
+        return self._recall(ids, mask) if self.training else self._read(ids, mask)
 
     def _read(self, ids: Tensor, mask: Tensor) -> Tensor:
         with torch.autocast(ids.device.type, enabled=False):
             tower = self._tower[0].to(ids.device)
-            out: Tensor = tower(input_ids=ids, attention_mask=mask.to(torch.int64)).last_hidden_state
-        return out
+            said = tower(input_ids=ids, attention_mask=mask.to(torch.int64), output_hidden_states=True)
+            return torch.cat([said.hidden_states[layer] for layer in self._layers], dim=-1)
 
     @torch.no_grad()
     def _recall(self, ids: Tensor, mask: Tensor) -> Tensor:

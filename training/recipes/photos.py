@@ -23,8 +23,9 @@ from training.objectives.compose import WeightedObjective
 from training.objectives.several_captions import SeveralCaptionsConfig
 
 BATCH_SIZE = 512
-EPOCHS = 15
+EPOCHS = 30
 MEMBERS = 3
+_TEXT_STAGES = 3
 _DIM = 256  # of each member
 
 
@@ -36,7 +37,7 @@ def lit(data: Path | None = None) -> TrainConfig:
         "training.recipes.photos:lit",
         data,
         folder,
-        text=describe_tower(tower),
+        text=describe_tower(tower, stages=_TEXT_STAGES),
         text_tower=str(tower),
     )
 
@@ -74,7 +75,9 @@ def _config(recipe: str, data: Path, folder: PhotoFolder, *, text: TextConfig, t
             text=text,
             fusion=None,
             dim=MEMBERS * _DIM,
-            image_head=MeanHeadConfig(hidden=1024, members=MEMBERS, dropped_channels=0.2, drops_positions=True),
+            image_head=MeanHeadConfig(
+                hidden=2048, members=MEMBERS, dropped_channels=0.4, dropped_hidden=0.6, drops_positions=True
+            ),
             text_head=MeanHeadConfig(members=MEMBERS),
             initial_temperature=0.05,
         ),

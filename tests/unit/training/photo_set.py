@@ -84,7 +84,7 @@ def write_tower(directory: Path, captions: list[str]) -> None:
             BertConfig(
                 vocab_size=tokenizer.get_vocab_size(),
                 hidden_size=24,
-                num_hidden_layers=1,
+                num_hidden_layers=2,
                 num_attention_heads=2,
                 intermediate_size=32,
             )

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from transformers import AutoModel
 
 from runtime.errors import DataError, UsageError
 from tests.unit.training.photo_set import FINE_CHANNELS, write_backbone, write_photos, write_tower
@@ -34,7 +35,8 @@ def data(made, tmp_path, monkeypatch):
 def test_recipe_reads_the_data_directory(data):
     config = load_recipe("training.recipes.photos:lit", data)
     assert config.model.image.backbone.channels == 12 + FINE_CHANNELS + 24
-    assert config.model.text.width == 24
+    assert config.model.text.tower_width == 24
+    assert config.model.text.layers == (0, 1, 2)
     assert config.batch_size * (config.num_steps // photos.EPOCHS) <= 20
 
 
@@ -64,6 +66,19 @@ def test_remembered_texts_are_what_the_tower_says(data):
     for _ in range(2):
         remembered = encoder.train()(batch.ids, batch.mask)
         torch.testing.assert_close(remembered[batch.mask], fresh[batch.mask], rtol=1e-2, atol=1e-2)
+
+
+def test_a_token_joins_the_layers_that_the_config_names(data):
+    config = load_recipe("training.recipes.photos:lit", data)
+    source = config.data.open(data, tokenizer=config.data.tokenizer(data), batch_size=8, seed=0)
+    batch = source[0]
+    tokens = config.model.text.build(source.text_transform.vocabulary_size).eval()(batch.ids, batch.mask)
+    tower = AutoModel.from_pretrained(data / "tower", attn_implementation="eager")
+    with torch.no_grad():
+        said = tower(input_ids=batch.ids, attention_mask=batch.mask.long(), output_hidden_states=True)
+    for part, expected in zip(tokens.chunk(3, dim=-1), said.hidden_states, strict=True):
+        torch.testing.assert_close(part, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(tokens.chunk(3, dim=-1)[-1], said.last_hidden_state, rtol=1e-5, atol=1e-5)
 
 
 def test_batches_are_functions_of_the_step_and_skip_broken_photos(data):
