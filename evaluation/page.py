@@ -18,7 +18,7 @@ from evaluation.items import Item
 from evaluation.pictures import open_picture
 from evaluation.plots import as_svg, bars, curves
 from evaluation.report import judged_by
-from evaluation.tables import CHANCE, CONTROLS, GROUP_LABELS, LABELS, Section, Table, runs_of, sections
+from evaluation.tables import CHANCE, CONTROLS, GROUP_LABELS, LABELS, Section, Table, headlines, runs_of, sections
 from runtime.errors import ImageError
 
 _THUMBNAIL_PX = 144
@@ -80,7 +80,7 @@ def render_page(result: Mapping[str, Any], items: Sequence[Item], *, pictures: M
     parts = [f"<h1>{escape(bundle['name'])}</h1>", f"<p>{escape(judged_by(bundle))}</p>"]
     if len(runs) > 1:
         links = (f'<a href="#run-{number}">{escape(name)}</a>' for number, name in enumerate(runs))
-        parts.append(f"<nav>{''.join(links)}</nav>")
+        parts += [f"<nav>{''.join(links)}</nav>", "<h3>In short</h3>", _table(headlines(runs))]
     for number, (name, run) in enumerate(runs.items()):
         if name:
             parts.append(f'<h2 id="run-{number}">{escape(name)}</h2>')
@@ -171,7 +171,7 @@ def _recall_curve(group: Mapping[str, Any], items: Sequence[Item]) -> str:
     lines: dict[str, list[tuple[float, float]]] = {}
     for label, way in (("text to image", "text_to_image"), ("image to text", "image_to_text")):
         ranks = np.array([item.scores["rank"] for item in items if item.group == way], np.float64)
-        cutoffs = np.unique(np.geomspace(1, max(2.0, ranks.max()), 60).round())
+        cutoffs = np.unique(np.geomspace(1, max(10.0, ranks.max()), 60).round())
         lines[label] = [(float(k), float((ranks <= k).mean())) for k in cutoffs]
     furthest = max(k for points in lines.values() for k, _ in points)
     steps = np.geomspace(1, furthest, 60)

@@ -7,10 +7,12 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from evaluation.ablation import METRICS, AblationReport, Comparison, is_clear
 
-INK, QUIET, OWN, CONTROL, WORSE = "#1f2933", "#9aa5b1", "#1f6f8b", "#c9b27c", "#a8443b"
+INK, QUIET, OWN, CONTROL, WORSE = "#1f2933", "#9aa5b1", "#1f6f8b", "#d9a441", "#a8443b"
+BAR = "#86b6c6"
 
 _STYLE = {
     "font.family": "sans-serif",
@@ -67,7 +69,7 @@ def bars(
         figure = Figure(figsize=(6.4, 0.5 + 0.27 * len(labels)))
         axes = figure.add_subplot()
         places = list(range(len(labels)))
-        axes.barh(places, [100 * value for value in values], color=OWN, height=0.62, label="value, 95 % interval")
+        axes.barh(places, [100 * value for value in values], color=BAR, height=0.62, label="value, 95 % interval")
         for place, value, interval in zip(places, values, intervals, strict=True):
             if interval is not None:
                 axes.plot([100 * interval[0], 100 * interval[1]], [place, place], color=INK, linewidth=1.1)
@@ -83,6 +85,7 @@ def bars(
                 edgecolor=INK,
                 linewidth=0.5,
                 zorder=3,
+                clip_on=False,
                 label=control_label,
             )
         axes.set_yticks(places, labels)
@@ -104,11 +107,13 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str, 
             xs, ys = [x for x, _ in points], [100 * y for _, y in points]
             axes.plot(xs, ys, label=name, linewidth=1.6, color=colour, linestyle=dashes)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.set_ylim(0, 102)
         axes.grid(color=QUIET, alpha=0.3, linewidth=0.6)
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return figure
 
 
@@ -124,7 +129,7 @@ def differences(report: AblationReport) -> Figure:
     splits = report.splits
     names = [name for name in METRICS if any(name in split.equal_steps for split in splits.values())]
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(2.4 + 2.5 * len(splits), 1.1 + 0.28 * len(names)))
+        figure = Figure(figsize=(2.6 + 2.5 * len(splits), 1.3 + 0.28 * len(names)), layout="constrained")
         panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
         for axes, (title, split) in zip(panels, splits.items(), strict=True):
             _panel(axes, names, split.equal_steps, offset=0.0, marker="o", label="equal steps")
@@ -136,11 +141,9 @@ def differences(report: AblationReport) -> Figure:
             axes.set_xlabel("points")
         panels[0].set_yticks(range(len(names)), [METRICS[name][0] for name in names])
         panels[0].invert_yaxis()
-        panels[0].legend(
-            loc="upper left", bbox_to_anchor=(0, -0.9 / figure.get_size_inches()[1]), ncols=2, frameon=False
-        )
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
         figure.suptitle(f"{report.recipe.recipe} less {report.baseline.recipe}", fontsize=10)
-        figure.tight_layout()
     return figure
 
 

@@ -70,6 +70,15 @@ CHANCE = {
 }
 """What guessing gives where the group has no control of its own."""
 
+_FOREMOST = (
+    ("retrieval", "r@1"),
+    ("hard_negatives", "accuracy"),
+    ("proofreading", "auroc"),
+    ("grounding", "pointing"),
+    ("image_pairs", "accuracy"),
+    ("judgements", "tau_c"),
+    ("statements", "auroc"),
+)
 _NOT_RATES = ("median_rank", "tau_c", "dual_tau_c", "blind_tau_c")
 _RECALLS = ("r@1", "r@5", "r@10", "median_rank")
 
@@ -102,6 +111,22 @@ class Section:
 def runs_of(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The runs of a suite's result by name; a result that is none has one, without a name."""
     return dict(result["runs"]) if "runs" in result else {"": result}
+
+
+def headlines(runs: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The foremost number of each group of each run, with its control."""
+    rows = []
+    for run_name, run in runs.items():
+        for group, key in _FOREMOST:
+            if group not in run:
+                continue
+            numbers = run[group]["text_to_image"] if group == "retrieval" else run[group]
+            control = (
+                f"{show(key, numbers['chance'][key])} chance" if group == "retrieval" else _control(group, key, numbers)
+            )
+            label = f"text to image {LABELS[key]}" if group == "retrieval" else _label(group, key)
+            rows.append([f"{run_name} · {TITLES[group]}: {label}", with_interval(key, numbers), control])
+    return Table(head=["", "value (95 %)", "control"], rows=rows)
 
 
 def sections(run: Mapping[str, Any]) -> Iterator[Section]:

@@ -39,6 +39,7 @@ from evaluation.plots import as_png, as_svg, differences  # noqa: E402
 from runtime.errors import UsageError, VernierError  # noqa: E402
 from training.checkpoint import MODEL, list_checkpoints, read_progress, read_tensors  # noqa: E402
 from training.config import TrainConfig  # noqa: E402
+from training.data.scene_pairs import ScenePairsConfig  # noqa: E402
 from training.serialise import to_json  # noqa: E402
 from training.train import load_recipe, source_commit  # noqa: E402
 
@@ -184,6 +185,10 @@ class Ablation:
                     f"{what} is {getattr(ours, what)} in {self.plan.recipe} and {getattr(theirs, what)} in "
                     f"{self.plan.baseline}; an ablation compares recipes of equal steps and batches."
                 )
+        if not all(isinstance(config.data, ScenePairsConfig) for config in (ours, theirs)) or (
+            (ours.data.world, ours.data.size_px) != (theirs.data.world, theirs.data.size_px)
+        ):
+            raise UsageError("an ablation compares recipes on drawn scenes of the same world and size.")
         stamp = self.folder / "plan.json"
         if stamp.exists() and json.loads(stamp.read_text()) != asdict(self.plan):
             raise UsageError(
@@ -215,12 +220,12 @@ class Ablation:
 
     def _draw(self, workshop: Workshop) -> None:
         data = self.configs["baseline"].data
-        world = ["--world", data.world] if hasattr(data, "world") else []
+        drawn = ("--world", data.world, "--size", str(data.size_px))
         for split in SPLITS:
             out = self._scenes(split)
             if not out.exists():
-                say(f"{self.plan.scenes} scenes of {split} are drawn")
-                asked = ("--count", str(self.plan.scenes), "--seed", str(SCENES_SEED), "--split", split, *world)
+                say(f"drawing {self.plan.scenes} scenes of {split}")
+                asked = ("--count", str(self.plan.scenes), "--seed", str(SCENES_SEED), "--split", split, *drawn)
                 workshop.vernier("scenes", out, *asked, log=self.folder / "scenes.log")
 
     def _scenes(self, split: str) -> Path:
@@ -243,7 +248,7 @@ class Ablation:
         name = f"{run.arm}, seed {run.seed}"
         self._train(workshop, run, name)
         if not (run.bundle / "manifest.json").is_file():
-            say(f"{name}: exported")
+            say(f"{name}: exporting")
             assert run.checkpoint is not None
             workshop.vernier(
                 "export", run.checkpoint, "--out", run.bundle, "--name", f"{run.arm}-seed{run.seed}",
@@ -258,7 +263,7 @@ class Ablation:
         first = run.step()
         if first >= run.num_steps:
             return
-        say(f"{name}: trained from step {first} to {run.num_steps}; see {run.folder / 'train.log'}")
+        say(f"{name}: training from step {first} to {run.num_steps}; see {run.folder / 'train.log'}")
         cpu_s, wall_s = workshop.vernier(
             "train", "--recipe", run.recipe, "--workdir", run.folder / "work", "--seed", str(run.seed),
             "--num-steps", str(run.num_steps), *(["--resume"] if first else []),
