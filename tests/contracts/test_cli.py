@@ -27,7 +27,7 @@ COMMANDS = {
     "ground": {"image", "phrases", "--out", "--top-k", "--url", "--bundle", "--api-key", "--json"},
     "proofread": {"image", "text", "--suggestions", "--threshold", "--url", "--bundle", "--api-key", "--json"},
     "scenes": {"out", "--count", "--seed", "--split", "--world", "--size", "--shards"},
-    "train": {"--recipe", "--data", "--workdir", "--resume", "--max-steps", "--seed", "--num-steps"},
+    "train": {"--recipe", "--data", "--workdir", "--resume", "--max-steps", "--quiet", "--seed", "--num-steps"},
     "export": {"checkpoint", "--out", "--precision", "--data", "--name", "--json"},
     "eval": {
         "bundle", "--suite", "--retrieval", "--hard-negatives", "--grounding", "--judgements", "--image-pairs",

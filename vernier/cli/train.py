@@ -1,5 +1,6 @@
 """`vernier train`: a recipe to a checkpoint."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +13,18 @@ def train(
     ],
     workdir: Annotated[Path, typer.Option(metavar="DIR", help="Where checkpoints go.")],
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the recipe's data lies; drawn scenes need none.")
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where the data lies, or shards by path or URL, such as s3://bucket/{000..127}.tar; drawn scenes need "
+            "none.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
     max_steps: Annotated[
         int | None, typer.Option(metavar="N", help="Stop after so many steps, at the latest.", min=1)
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Seed of weights and data, in place of the recipe's.", min=0)
     ] = None,
@@ -34,7 +41,7 @@ def train(
 
     with needs("training"):
         from training.train import run
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=quiet)
     last = run(
         recipe,
         data=data,
@@ -45,4 +52,5 @@ def train(
         num_steps=num_steps,
         console=console,
     )
-    say(str(last))
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
+        say(str(last))
