@@ -286,8 +286,8 @@ class LargeIndex:
         scores, positions = self._refine(queries, k, self._parameters(k))
         if self._num_indexed < self._count:
             scores, positions = self._with_fresh(queries, scores, positions, None)
-        is_thin = positions[:, k - 1] < 0
-        if is_thin.any():
+        if min(positions[:, k - 1].tolist(), default=0) < 0:
+            is_thin = positions[:, k - 1] < 0
             scores[is_thin], positions[is_thin] = self._exact(np.ascontiguousarray(queries[is_thin]), k)
         return scores, positions
 

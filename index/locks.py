@@ -11,35 +11,24 @@ from runtime.errors import GalleryError
 
 
 class ReadWriteLock:
-    """Many readers or one writer. A waiting writer goes before readers that come after it."""
+    """Many readers or one writer. A waiting writer goes before readers that come after it.
+
+    `with lock.reading:` and `with lock.writing():`
+    """
 
     def __init__(self) -> None:
         self._condition = threading.Condition(threading.Lock())
-        self._readers = 0
+        self._num_readers = 0
         self._waiting_writers = 0
         self._is_writing = False
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Hold the lock together with other readers."""
-        with self._condition:
-            while self._is_writing or self._waiting_writers:
-                self._condition.wait()
-            self._readers += 1
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._readers -= 1
-                if not self._readers:
-                    self._condition.notify_all()
+        self.reading = _Reading(self)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the lock alone."""
         with self._condition:
             self._waiting_writers += 1
-            while self._is_writing or self._readers:
+            while self._is_writing or self._num_readers:
                 self._condition.wait()
             self._waiting_writers -= 1
             self._is_writing = True
@@ -49,6 +38,32 @@ class ReadWriteLock:
             with self._condition:
                 self._is_writing = False
                 self._condition.notify_all()
+
+    def _begin_reading(self) -> None:
+        with self._condition:
+            while self._is_writing or self._waiting_writers:
+                self._condition.wait()
+            self._num_readers += 1
+
+    def _end_reading(self) -> None:
+        with self._condition:
+            self._num_readers -= 1
+            if not self._num_readers:
+                self._condition.notify_all()
+
+
+class _Reading:
+    """Holds a lock together with other readers; plain, because every search passes here."""
+
+    def __init__(self, lock: ReadWriteLock) -> None:
+        self._end = lock._end_reading
+        self._begin = lock._begin_reading
+
+    def __enter__(self) -> None:
+        self._begin()
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
 
 
 class FolderLock:

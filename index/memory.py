@@ -15,8 +15,8 @@ from index.vectors import FlatVectors, Rows, RowSet
 
 TargetIndex = FlatVectors | LargeIndex
 
+_match = functools.partial(tuple.__new__, Match)  # nearly twice as fast as Match(...), and made by the thousand
 _CHUNK = 4096  # rows copied at a time while others wait
-_match = functools.partial(tuple.__new__, Match)  # several times as fast as Match(...), and made by the thousand
 _MOST_TIES = 4096  # so many hits of one score are put in the order of their ids; beyond, FAISS picks among them
 
 
@@ -96,21 +96,17 @@ class Memory:
         """Return, for each query [n, dim], its `top_k` best items by score, equal scores by id."""
         excluded = frozenset(exclude)
         wanted = top_k + len(excluded)
-        with self._lock.reading():
+        with self._lock.reading:
             scores, rows = _search_past_ties(self._indexes[target], queries, wanted, allowed)
-            is_found = rows >= 0
-            names = self._names.of(rows[is_found])
-        values = scores[is_found].tolist()
-        results, start = [], 0
-        for number in is_found.sum(axis=1).tolist():
-            end = start + number
-            matches = list(map(_match, zip(names[start:end], values[start:end], strict=True)))
-            if len(set(values[start:end])) < number:
+            names = list(map(self._names.of, rows))
+        results = []
+        for some_names, some_scores in zip(names, scores, strict=True):
+            matches = list(map(_match, zip(some_names, some_scores, strict=True)))
+            if len(set(some_scores)) < len(some_scores):
                 matches.sort(key=lambda match: (-match.score, match.id))
             if excluded:
                 matches = [match for match in matches if match.id not in excluded]
-            results.append(matches[:top_k])
-            start = end
+            results.append(matches[:top_k] if len(matches) > top_k else matches)
         return results
 
     def stream(self, target: Target) -> Iterator[tuple[Rows, Floats]]:
@@ -118,17 +114,17 @@ class Memory:
 
         What changes meanwhile may be seen or not; every row that does not change is seen once.
         """
-        with self._lock.reading():
+        with self._lock.reading:
             end_row = self._indexes[target].end_row
         for start in range(0, end_row, _CHUNK):
-            with self._lock.reading():
+            with self._lock.reading:
                 rows, vectors = self._indexes[target].gather(start, min(start + _CHUNK, end_row))
             if len(rows):
                 yield rows, vectors
 
     def packed_names(self) -> tuple[bytes, Rows, np.ndarray]:
         """Return a copy of all ids; see `Names.packed`."""
-        with self._lock.reading():
+        with self._lock.reading:
             return self._names.packed()
 
     def freeze(self, index: LargeIndex) -> Frozen:
@@ -147,7 +143,7 @@ class Memory:
 
     def lay(self, index: LargeIndex) -> None:
         """Let an index read the codes that its file holds from there; searches go on."""
-        with self._lock.reading():
+        with self._lock.reading:
             index.lay()
 
     def adopt(self, target: Target, index: TargetIndex) -> None:
@@ -160,12 +156,26 @@ class Memory:
         return any(own != other for own, other in zip_longest(self._names, state.names()))
 
 
-def _search_past_ties(index: TargetIndex, queries: Floats, k: int, allowed: RowSet | None) -> tuple[Floats, Rows]:
-    """Search for k hits, and for more where the k-th shares its score with the next: ids decide which of them stay."""
+def _search_past_ties(
+    index: TargetIndex, queries: Floats, k: int, allowed: RowSet | None
+) -> tuple[list[list[float]], list[list[int]]]:
+    """Search for k hits, and for more where the k-th shares its score with the next: ids decide which of them stay.
+
+    Returns:
+        Scores and rows of each query. Lists, because for a few hits numpy's calls take longer than the work.
+    """
     wanted = k
     while True:
-        scores, rows = index.search(queries, wanted + 1, allowed=allowed)
-        is_cut_in_tie = (rows[:, wanted] >= 0) & (scores[:, wanted] == scores[:, k - 1])
-        if wanted >= k + _MOST_TIES or not is_cut_in_tie.any():
-            return scores[:, :wanted], rows[:, :wanted]
+        found = index.search(queries, wanted + 1, allowed=allowed)
+        scores, rows = found[0].tolist(), found[1].tolist()
+        is_cut_in_tie = any(
+            some_rows[wanted] >= 0 and some_scores[wanted] == some_scores[k - 1]
+            for some_scores, some_rows in zip(scores, rows, strict=True)
+        )
+        if wanted >= k + _MOST_TIES or not is_cut_in_tie:
+            break
         wanted = min(4 * wanted + 60, k + _MOST_TIES)
+    for some_scores, some_rows in zip(scores, rows, strict=True):
+        number = some_rows.index(-1) if some_rows[-1] < 0 else wanted
+        del some_scores[min(number, wanted) :], some_rows[min(number, wanted) :]
+    return scores, rows

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from index.vectors import Rows
 
+_MOST_RECENT = 100_000
+
 
 class Names:
     """Ids by row. Rows come in rising order, and a row that is gone never comes back.
@@ -16,6 +18,7 @@ class Names:
 
     def __init__(self) -> None:
         self._text = bytearray()
+        self._recent: dict[int, str] = {}  # ids that searches found lately, which others find again
         self._ends = np.zeros(1, np.int64)  # the id of a row ends here, and begins where that of the row before ends
         self._is_there = np.zeros(1, bool)
         self._num_rows = 0
@@ -48,16 +51,28 @@ class Names:
             self._is_there[row] = False
             self._num_there -= 1
 
-    def of(self, rows: Rows) -> list[str]:
-        """Return the ids of rows [n] that have one."""
-        text = self._text
-        ends, starts = self._ends.take(rows).tolist(), self._ends.take(rows - 1).tolist()
-        return [text[start:end].decode() for start, end in zip(starts, ends, strict=True)]
+    def of(self, rows: list[int]) -> list[str]:
+        """Return the ids of rows that have one. Several threads may ask at once."""
+        recent = self._recent
+        try:
+            return [recent[row] for row in rows]
+        except KeyError:
+            return self._unpacked(rows)
+
+    def _unpacked(self, rows: list[int]) -> list[str]:
+        names = [self._name(row) for row in rows]
+        if len(self._recent) > _MOST_RECENT:
+            self._recent = {}
+        self._recent.update(zip(rows, names, strict=True))
+        return names
+
+    def _name(self, row: int) -> str:
+        return self._text[int(self._ends[row - 1]) if row else 0 : int(self._ends[row])].decode()
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         """Yield row and id, by row."""
         for row in np.flatnonzero(self._is_there[: self._num_rows]).tolist():
-            yield row, self._text[self._ends[row - 1] if row else 0 : self._ends[row]].decode()
+            yield row, self._name(row)
 
     def packed(self) -> tuple[bytes, Rows, NDArray[np.bool_]]:
         """Return a copy of everything: text, ends [rows], whether there is one [rows]."""

@@ -66,7 +66,9 @@ def test_candidates_find_what_exact_search_finds(build: Build, rng: np.random.Ge
     index = build(vectors)
     scores, rows = index.search(queries.astype(np.float32), k)
     assert recall(rows, exact(vectors, queries, k, np.ones(6000, bool))) >= 0.95
-    np.testing.assert_allclose(scores, np.einsum("qd,qkd->qk", queries, vectors[rows]), atol=TOLERANCE[index.codec.name])
+    np.testing.assert_allclose(
+        scores, np.einsum("qd,qkd->qk", queries, vectors[rows]), atol=TOLERANCE[index.codec.name]
+    )
     assert (np.diff(scores, axis=1) <= 0).all()
     assert all(len(set(row)) == k for row in rows.tolist())
 
