@@ -18,13 +18,14 @@ class SpecialTokens:
     unknown: int
     start: int
     end: int
-    mask: int
+    mask: int | None  # None: the tokenizer has none (CLIP's, SigLIP's), so no word can be hidden
     vocab_size: int
 
     @property
     def all(self) -> tuple[int, ...]:
         """Every special id."""
-        return (self.pad, self.unknown, self.start, self.end, self.mask)
+        always = (self.pad, self.unknown, self.start, self.end)
+        return always if self.mask is None else (*always, self.mask)
 
     def words(self) -> list[int]:
         """Every id that is a word."""

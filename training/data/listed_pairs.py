@@ -79,6 +79,8 @@ class ListedPairsConfig:
     """What all stores are read with. A kind of store adds where its files are, and gives the division of its pairs."""
 
     size_px: int = 96
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of the pixels, in 0..1: what the image encoder expects
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     max_subwords: int = 48
     vocab_size: int = 8000  # of the tokenizer learned from the training captions
     tokenizer_file: str | None = None  # a tokenizer.json that is used in place of learning one
@@ -134,7 +136,7 @@ class ListedPairs:
         self.seed = seed
         self.most_broken = int(config.most_broken_share * len(self.train))
         self.learned_from = config.learned_from
-        self.image_transform = ImageTransform(size_px=config.size_px)
+        self.image_transform = ImageTransform(size_px=config.size_px, mean=config.mean, std=config.std)
         self.text_transform = TextTransform(tokenizer, max_subwords=config.max_subwords)
         self.special = special_tokens(tokenizer)
         self._orders: dict[int, Numbers] = {}

@@ -10,6 +10,13 @@ from training.data.batch import SpecialTokens
 
 PAD, UNKNOWN, START, END, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
+_PUBLIC = (
+    ("<|endoftext|>", "<|endoftext|>", "<|startoftext|>", "<|endoftext|>"),  # CLIP
+    ("<pad>", "<unk>", "</s>", "</s>"),  # SigLIP, which marks no start
+    ("</s>", "<unk>", "</s>", "</s>"),  # the same, padded with its end
+)
+"""Names of padding, unknown, start and end in the tokenizers of public models; these have no mask."""
+
 _INSIDE = "##"  # WordPiece's mark of a piece that does not begin a word
 _ENDING_LETTERS = (2, 3, 4)
 
@@ -49,14 +56,25 @@ def subword_tokenizer(captions: Iterable[str], *, vocab_size: int) -> Tokenizer:
 
 
 def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
-    """The ids of the special tokens; a tokenizer without one of them is refused with `ValueError`."""
-    ids = {name: tokenizer.token_to_id(name) for name in SPECIAL}
-    if missing := [name for name, number in ids.items() if number is None]:
-        raise ValueError(f"the tokenizer lacks {', '.join(missing)}")
-    pad, unknown, start, end, mask = (number for number in ids.values() if number is not None)
-    return SpecialTokens(
-        pad=pad, unknown=unknown, start=start, end=end, mask=mask, vocab_size=tokenizer.get_vocab_size()
-    )
+    """The ids of the special tokens, by the names that BERT, CLIP or SigLIP have for them.
+
+    Raises:
+        ValueError: the tokenizer has not all of one of those sets of names.
+    """
+    for names in (SPECIAL[:4], *_PUBLIC):
+        found = [tokenizer.token_to_id(name) for name in names]
+        pad, unknown, start, end = found
+        if pad is not None and unknown is not None and start is not None and end is not None:
+            return SpecialTokens(
+                pad=pad,
+                unknown=unknown,
+                start=start,
+                end=end,
+                mask=tokenizer.token_to_id(MASK),
+                vocab_size=tokenizer.get_vocab_size(),
+            )
+    missing = [name for name in SPECIAL if tokenizer.token_to_id(name) is None]
+    raise ValueError(f"the tokenizer lacks {', '.join(missing)}")
 
 
 def _word_counts(captions: Iterable[str]) -> Counter[str]:

@@ -64,13 +64,17 @@ def read_architecture(source: str, part: Part) -> str:
     return json.dumps(config.to_diff_dict(), sort_keys=True)
 
 
+def public_config(described: str, part: Part, **changes: Any) -> Any:  # noqa: ANN401 - a config of the library
+    """The library's own config from the JSON of an architecture, some of its settings changed."""
+    settings: dict[str, Any] = json.loads(described) | changes
+    return _class_of(settings.pop("model_type"), part, "the config").config_class(**settings)
+
+
 def build_tower(described: str, part: Part, **changes: Any) -> Any:  # noqa: ANN401 - a model of the library
     """A tower of random weights from the JSON of its architecture, some of its settings changed."""
-    settings: dict[str, Any] = json.loads(described) | changes
-    kind = _class_of(settings.pop("model_type"), part, "the config")
-    config = kind.config_class(**settings)
+    config = public_config(described, part, **changes)
     config._attn_implementation = "eager"
-    tower = kind(config)
+    tower = _class_of(config.model_type, part, "the config")(config)
     if getattr(tower, "pooler", None) is not None:
         tower.pooler = None  # only the tokens are asked for
     return raise_eps(tower)

@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from training.model.public import build_tower, copy_weights, read_architecture, read_weights
+from training.model.public import build_tower, copy_weights, public_config, read_architecture, read_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,16 @@ class VisionTowerConfig:
 
     architecture: str  # `public.architecture` or `public.read_architecture`
     weights: str | None = None  # the public checkpoint that training starts from; None: from nothing
+
+    @property
+    def size_px(self) -> int:
+        """The side of the square input."""
+        return int(public_config(self.architecture, "vision").image_size)
+
+    @property
+    def has_summary(self) -> bool:
+        """Whether the tower has a class token, which leads the patches."""
+        return public_config(self.architecture, "vision").model_type in ("vit", "clip_vision_model")
 
     def build(self) -> "VisionTower":
         """The tower with random weights (from torch's global generator)."""
@@ -48,7 +58,7 @@ class VisionTower(nn.Module):
         self.kind: str = public.model_type
         if self.kind == "siglip_vision_model":
             self.tower.use_head, self.tower.head = False, None  # it pools: `heads.AttentionPoolConfig`
-        self.has_summary = self.kind in ("vit", "clip_vision_model")
+        self.has_summary = config.has_summary
         shrinks = 2 ** (len(public.depths) - 1) if self.kind == "swin" else 1
         self.width: int = public.embed_dim * shrinks if self.kind == "swin" else public.hidden_size
         side = public.image_size // (public.patch_size * shrinks)

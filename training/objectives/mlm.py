@@ -59,7 +59,12 @@ def mask_words(
 
     Special tokens and padding are never chosen, and a random word is never a special token. Every text with a word has
     at least one chosen. Draws from torch's global generator.
+
+    Raises:
+        ValueError: the tokenizer has no [MASK].
     """
+    if special.mask is None:
+        raise ValueError("MLM hides words behind [MASK], which this tokenizer lacks; train without MLM")
     is_word = mask & ~torch.isin(ids, torch.tensor(special.all, device=ids.device))
     draws = torch.rand(ids.shape, device=ids.device)
     chosen = is_word & (draws < masked_share)

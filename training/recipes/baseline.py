@@ -4,14 +4,23 @@ vernier train --recipe training.recipes.baseline:tiny --workdir runs/tiny
 """
 
 import dataclasses
+from pathlib import Path
 
+from runtime.errors import DataError
 from training.config import OptimizerConfig, TrainConfig
+from training.data.jsonl_pairs import JsonlPairsConfig
 from training.data.scene_pairs import ScenePairsConfig
+from training.model.bert_fusion import BertFusionConfig, describe_fusion
 from training.model.fusion_encoder import FusionConfig
 from training.model.image_encoder import ConvPatchConfig
 from training.model.momentum import MomentumConfig
 from training.model.pair_model import ModelConfig
+from training.model.public import architecture
+from training.model.public_dual import describe_dual
+from training.model.public_heads import FirstTokenConfig
 from training.model.text_encoder import TextEncoderConfig
+from training.model.text_tower import TextTowerConfig, describe_text
+from training.model.vision_tower import VisionTowerConfig, describe_vision
 from training.objectives.compose import WeightedObjective
 from training.objectives.itc import ItcConfig
 from training.objectives.itm import ItmConfig
@@ -92,6 +101,97 @@ def small() -> TrainConfig:
         validate_every=1000,
         checkpoint_every=1000,
     )
+
+
+def base(data: Path | None = None) -> TrainConfig:
+    """ALBEF's own size: ViT-B/16 at 256 px, BERT-base cut into 6 layers of text encoder and 6 of fusion encoder.
+
+    vernier train --recipe training.recipes.baseline:base --data DIR --workdir runs/base
+
+    DIR holds `captions.jsonl` and `images/`. Public weights to start from lie in `DIR/towers/image` (a ViT or Swin) and
+    `DIR/towers/text` (a BERT with its tokenizer.json); without them training starts from nothing.
+    """
+    image, text = _tower(data, "image"), _tower(data, "text")
+    momentum = MomentumConfig(decay=0.995, soft_share=0.4, soft_warmup_steps=10_000)
+    bert = architecture("bert")
+    vision = describe_vision(image) if image else VisionTowerConfig(architecture=architecture("vit", image_size=256))
+    return TrainConfig(
+        recipe="training.recipes.baseline:base",
+        model=ModelConfig(
+            image=vision,
+            text=describe_text(text, depth=6) if text else TextTowerConfig(architecture=bert, depth=6),
+            fusion=describe_fusion(text) if text else BertFusionConfig(architecture=bert),
+            dim=256,
+            image_head=FirstTokenConfig() if vision.has_summary else None,
+            text_head=FirstTokenConfig(),
+            initial_temperature=0.07,
+            temperature_range=(0.001, 0.5),
+        ),
+        data=JsonlPairsConfig(
+            size_px=vision.size_px, max_subwords=30, tokenizer_file=f"{text}/tokenizer.json" if text else None
+        ),
+        objectives=(
+            WeightedObjective(name="itc", objective=ItcConfig(momentum=momentum, queue_size=65_536)),
+            WeightedObjective(name="itm", objective=ItmConfig()),
+            WeightedObjective(name="mlm", objective=MlmConfig(momentum=momentum)),
+        ),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-4, final_learning_rate=1e-5, warmup_steps=2000, weight_decay=0.02, betas=(0.9, 0.999)
+        ),
+        batch_size=512,
+        num_steps=300_000,
+        precision="bf16",
+        recompute_blocks=True,
+        num_workers=8,
+        validate_every=5000,
+        checkpoint_every=5000,
+    )
+
+
+def clip(data: Path | None = None) -> TrainConfig:
+    """A public CLIP or SigLIP, trained on by contrast alone.
+
+    vernier train --recipe training.recipes.baseline:clip --data DIR --workdir runs/clip
+
+    DIR holds `captions.jsonl`, `images/` and in `towers/clip` the checkpoint in the public format with its
+    tokenizer.json (as `save_pretrained` of model and tokenizer writes them).
+    """
+    source = _tower(data, "clip")
+    if source is None:
+        raise DataError(
+            "this recipe starts from a public CLIP or SigLIP; put its checkpoint (config.json, model.safetensors, "
+            "tokenizer.json) into towers/clip of the directory that --data names.",
+            code="data_missing",
+        )
+    dual = describe_dual(source)
+    return TrainConfig(
+        recipe="training.recipes.baseline:clip",
+        model=dual.model,
+        data=JsonlPairsConfig(
+            size_px=dual.size_px,
+            mean=dual.mean,
+            std=dual.std,
+            max_subwords=dual.max_subwords,
+            tokenizer_file=f"{source}/tokenizer.json",
+        ),
+        objectives=(WeightedObjective(name="itc", objective=ItcConfig()),),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-5, final_learning_rate=1e-7, warmup_steps=500, weight_decay=0.1, betas=(0.9, 0.98)
+        ),
+        batch_size=512,
+        num_steps=10_000,
+        precision="bf16",
+        recompute_blocks=True,
+        num_workers=8,
+        validate_every=1000,
+        checkpoint_every=1000,
+    )
+
+
+def _tower(data: Path | None, name: str) -> str | None:
+    """The directory of a public checkpoint beside the data, where there is one."""
+    folder = data / "towers" / name if data is not None else None
+    return str(folder) if folder is not None and folder.is_dir() else None
 
 
 def ablation() -> TrainConfig:

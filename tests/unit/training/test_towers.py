@@ -7,16 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from tokenizers import Tokenizer, models
 from torch import nn
 from torch.nn import functional as F
 
 from runtime.errors import DataError
+from training.data.tokenizer import special_tokens
 from training.model import ModelConfig
 from training.model.bert_fusion import BertFusionConfig, describe_fusion
 from training.model.public import architecture
-from training.model.public_heads import AttentionPoolConfig, FirstTokenConfig
+from training.model.public_dual import describe_dual
+from training.model.public_heads import FirstTokenConfig
 from training.model.text_tower import TextTowerConfig, describe_text
 from training.model.vision_tower import VisionTowerConfig, describe_vision
+from training.objectives.mlm import mask_words
+from training.recipes import baseline
 from training.serialise import from_json, to_json
 
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -82,14 +87,7 @@ def siglip(folder: Path) -> tuple[transformers.SiglipModel, str]:
 
 def test_clip_towers_say_what_the_public_clip_says(tmp_path: Path):
     public, source = clip(tmp_path)
-    config = ModelConfig(
-        image=describe_vision(source),
-        text=describe_text(source),
-        fusion=None,
-        dim=12,
-        image_head=FirstTokenConfig(bias=False, weights=source, weights_name="visual_projection"),
-        text_head=FirstTokenConfig(bias=False, weights=source, weights_name="text_projection"),
-    )
+    config = describe_dual(source).model
     model = from_json(json.loads(json.dumps(to_json(config)))).build(WORDS).eval()
     model.load_pretrained()
     ids, mask = texts()
@@ -107,15 +105,7 @@ def test_clip_towers_say_what_the_public_clip_says(tmp_path: Path):
 
 def test_siglip_towers_say_what_the_public_siglip_says(tmp_path: Path):
     public, source = siglip(tmp_path)
-    vision = describe_vision(source)
-    config = ModelConfig(
-        image=vision,
-        text=describe_text(source),
-        fusion=None,
-        dim=24,
-        image_head=AttentionPoolConfig(architecture=vision.architecture, weights=source),
-        text_head=FirstTokenConfig(weights=source, weights_name="text_model.head"),
-    )
+    config = describe_dual(source).model
     model = config.build(WORDS).eval()
     model.load_pretrained()
     ids, mask = texts()
@@ -200,3 +190,42 @@ def test_wrong_sources_are_refused_in_words(tmp_path: Path):
         BertFusionConfig(architecture=BERT, first_layer=2, relevance_layer=2).build(text_width=16, image_width=16)
     with pytest.raises(ValueError, match="8 wide"):
         BertFusionConfig(architecture=BERT, first_layer=2, relevance_layer=1).build(text_width=8, image_width=16)
+
+
+def test_the_clip_recipe_reads_what_the_checkpoint_expects(tmp_path: Path):
+    with pytest.raises(DataError, match="towers/clip"):
+        baseline.clip(tmp_path)
+    _, source = clip(tmp_path / "towers" / "clip")
+    (Path(source) / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3]}')
+    config = baseline.clip(tmp_path)
+    assert config.data.size_px == 32
+    assert config.data.mean == (0.1, 0.2, 0.3)
+    assert config.data.std == pytest.approx((0.2686, 0.2613, 0.2758), abs=1e-4)
+    assert config.data.max_subwords == 16
+    with torch.no_grad():
+        assert config.model.build(WORDS).temperature.item() == pytest.approx(0.01)
+
+
+def test_the_base_recipe_takes_towers_beside_the_data(tmp_path: Path):
+    plain = baseline.base(tmp_path)
+    assert plain.model.image.weights is None
+    assert plain.data.size_px == 256
+    torch.manual_seed(0)
+    save(tmp_path / "towers" / "image", transformers.SwinModel(transformers.SwinConfig(**json.loads(SWIN))))
+    save(tmp_path / "towers" / "text", transformers.BertModel(transformers.BertConfig(**json.loads(BERT))))
+    config = baseline.base(tmp_path)
+    assert config.data.size_px == 32
+    assert config.data.tokenizer_file == str(tmp_path / "towers" / "text" / "tokenizer.json")
+    assert config.model.image_head is None
+    assert config.model.fusion.weights == str(tmp_path / "towers" / "text")
+
+
+def test_special_tokens_by_the_names_of_public_tokenizers():
+    names = {"<|startoftext|>": 0, "<|endoftext|>": 1, "cat": 2}
+    special = special_tokens(Tokenizer(models.WordLevel(names, unk_token="<|endoftext|>")))
+    assert (special.start, special.end, special.pad, special.mask) == (0, 1, 1, None)
+    assert special.words() == [2]
+    with pytest.raises(ValueError, match="which this tokenizer lacks"):
+        mask_words(torch.tensor([[0, 2, 1]]), torch.ones(1, 3, dtype=torch.bool), special, masked_share=0.5)
+    with pytest.raises(ValueError, match=r"the tokenizer lacks \[PAD\], \[UNK\]"):
+        special_tokens(Tokenizer(models.WordLevel({"cat": 0}, unk_token="cat")))
