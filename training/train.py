@@ -13,7 +13,10 @@ from runtime.errors import UsageError
 from training.checkpoint import list_checkpoints, newest_checkpoint, read_config, read_tokenizer
 from training.config import TrainConfig
 from training.data.found import found_in, names_shards
+from training.data.jsonl_pairs import JsonlPairsConfig
+from training.data.listed_pairs import ListedPairsConfig
 from training.data.scene_pairs import ScenePairsConfig
+from training.data.source import DataConfig
 from training.distributed import is_first, world_size
 from training.errors import TrainingError
 from training.events import written_to
@@ -38,8 +41,8 @@ def run(
 
     Args:
         recipe: `module:function`.
-        data: the directory that the recipe's data lies in. A recipe of drawn scenes needs none, and trains on what
-            is found there where one is named (`training.data.found`); this may also be shards by path or URL.
+        data: the directory that the recipe's data lies in, or shards by path or URL. A recipe of drawn scenes needs
+            none; it, and one of JSON lines, trains on what is found there (`training.data.found`).
         workdir: where checkpoints go.
         resume: go on from the newest checkpoint of `workdir`.
         max_steps: stop after so many steps of this call, at the latest.
@@ -57,15 +60,24 @@ def run(
     """
     directory = None if data is None or names_shards(str(data)) else Path(data)
     config = load_recipe(recipe, directory)
-    if data is not None and isinstance(config.data, ScenePairsConfig):
-        sizes = {"size_px": config.data.size_px, "max_subwords": config.data.max_subwords}
-        config = replace(config, data=found_in(str(data), **sizes))
+    if data is not None:
+        config = replace(config, data=data_of(config, str(data)))
     if seed is not None:
         config = replace(config, seed=seed)
     if num_steps is not None:
         config = replace(config, num_steps=num_steps)
     with joined():
         return _run(config, directory, workdir, resume, max_steps, console)
+
+
+def data_of(config: TrainConfig, data: str) -> DataConfig:
+    """The recipe's own data, but in place of drawn scenes or of JSON lines that are not there what is there."""
+    own = config.data
+    if isinstance(own, ScenePairsConfig):
+        return found_in(data, ListedPairsConfig(size_px=own.size_px, max_subwords=own.max_subwords))
+    if isinstance(own, JsonlPairsConfig) and not (Path(data) / own.captions).is_file():
+        return found_in(data, own)
+    return own
 
 
 def _run(

@@ -24,5 +24,13 @@ def test_the_command_line_loads_no_stage_by_itself() -> None:
     assert loaded_by("import vernier.cli") == set()
 
 
+def test_training_needs_little_installed() -> None:
+    """Neither what serves nor what only some data or some reports need."""
+    absent = ("pydantic", "fastapi", "fsspec", "tensorboard", "onnx", "faiss")
+    code = f"import sys\nsys.modules |= dict.fromkeys({absent!r})\n"
+    code += "import training.train, training.recipes.baseline, training.data.found"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_this_test_can_fail() -> None:
     assert "torch" in loaded_by("import torch")

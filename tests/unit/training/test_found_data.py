@@ -7,14 +7,18 @@ import pytest
 from PIL import Image
 
 from runtime.errors import DataError
+from tests.unit.training.plain_pairs import plain_config
 from training.data.found import found_in
 from training.data.jsonl_pairs import JsonlPairsConfig
-from training.data.listed_pairs import ListedPairs
+from training.data.listed_pairs import ListedPairs, ListedPairsConfig
 from training.data.public_pairs import PublicPairsConfig
+from training.data.scene_pairs import ScenePairsConfig
 from training.data.shard_pairs import ShardPairsConfig
+from training.train import data_of
 
 CAPTIONS = {"1.jpg": ["a cat", "one cat"], "2.jpg": ["a dog", "one dog"], "3.jpg": ["a bird", "one bird"]}
 SIZES = {"size_px": 32, "max_subwords": 32}
+LIKE = ListedPairsConfig(**SIZES)
 
 
 def pictures(folder: Path) -> None:
@@ -74,7 +78,7 @@ def flickr30k(directory: Path) -> None:
 )
 def test_public_layouts_are_found_and_read(tmp_path: Path, make, layout: str, images: str, num_train: int):
     make(tmp_path)
-    config = found_in(str(tmp_path), **SIZES)
+    config = found_in(str(tmp_path), LIKE)
     assert isinstance(config, PublicPairsConfig)
     assert (config.layout, config.images, config.size_px) == (layout, images, 32)
     source = config.open(tmp_path, tokenizer=config.tokenizer(tmp_path), batch_size=num_train, seed=0)
@@ -92,17 +96,33 @@ def pairs_of(batch) -> list[tuple[str, str]]:
 
 def test_json_lines_and_shards_are_found(tmp_path: Path):
     (tmp_path / "a.tar").touch()
-    assert found_in(str(tmp_path), **SIZES) == ShardPairsConfig(shards="*.tar", **SIZES)
+    assert found_in(str(tmp_path), LIKE) == ShardPairsConfig(shards="*.tar", **SIZES)
     (tmp_path / "captions.jsonl").touch()
-    assert found_in(str(tmp_path), **SIZES) == JsonlPairsConfig(**SIZES)
+    assert found_in(str(tmp_path), LIKE) == JsonlPairsConfig(**SIZES)
 
 
 @pytest.mark.parametrize("named", ["s3://bucket/{000..127}.tar", "shards/*.tar", "one.tar"])
 def test_shards_may_be_named_by_themselves(named: str):
-    assert found_in(named, **SIZES) == ShardPairsConfig(shards=named, **SIZES)
+    assert found_in(named, LIKE) == ShardPairsConfig(shards=named, **SIZES)
 
 
 def test_a_directory_with_nothing_known_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match="dataset_") as caught:
-        found_in(str(tmp_path), **SIZES)
+        found_in(str(tmp_path), LIKE)
     assert caught.value.code == "data_missing"
+
+
+def test_a_recipe_trains_on_what_is_there(tmp_path: Path):
+    coco(tmp_path)
+    scenes = plain_config(data=ScenePairsConfig(size_px=48, max_subwords=20))
+    found = data_of(scenes, str(tmp_path))
+    assert isinstance(found, PublicPairsConfig)
+    assert (found.size_px, found.max_subwords) == (48, 20)
+    lines = plain_config(data=JsonlPairsConfig(size_px=64, tokenizer_file="own.json"))
+    found = data_of(lines, str(tmp_path))
+    assert isinstance(found, PublicPairsConfig)
+    assert (found.size_px, found.tokenizer_file) == (64, "own.json")
+    (tmp_path / "captions.jsonl").touch()
+    assert data_of(lines, str(tmp_path)) == lines.data  # what the recipe names comes first
+    other = plain_config()
+    assert data_of(other, str(tmp_path)) == other.data
