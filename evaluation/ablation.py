@@ -120,7 +120,7 @@ def to_markdown(report: AblationReport) -> str:
         *_fairness(report),
     ]
     for name, split in report.splits.items():
-        lines += ["", f"## {name} ({split.count} scenes)", "", *_main(split)]
+        lines += ["", f"## {name} ({split.count} scenes; chance of R@1 is {100 / split.count:.1f})", "", *_main(split)]
         by_type = list(_by_type(split))
         lines += ["", *by_type] if by_type else []
     return "\n".join([*lines, "", *_reading(report), ""])
@@ -155,8 +155,8 @@ def _fairness(report: AblationReport) -> list[str]:
     more = report.recipe.weights / report.baseline.weights - 1
     differing = ", ".join(report.config_differences)
     return [
-        f"- Equal steps and batches. Weights: the recipe has {100 * more:+.1f} % of the baseline's "
-        "(heads that only training needs are among them).",
+        f"- Equal steps and batches. Weights: the recipe has {100 * more:+.1f} % beside the baseline "
+        "(heads that only training needs are counted).",
         f"- Settings other than objectives: {f'they differ in {differing}' if differing else 'the same'}.",
         f"- Equal time: {report.equal_time_note}",
     ]
@@ -204,7 +204,7 @@ def is_clear(found: Mapping[str, Any]) -> bool:
 
 def _by_type(split: SplitReport) -> Iterator[str]:
     rows = []
-    for name, found in split.equal_steps.items():
+    for name, found in sorted(split.equal_steps.items()):
         group, _, kind = name.partition(".accuracy[")
         if kind:
             label = {"hard_negatives": "wrong caption", "image_pairs": "redrawn picture"}.get(group, group)

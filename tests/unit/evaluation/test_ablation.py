@@ -64,7 +64,8 @@ def test_the_page_says_what_was_compared_and_how_it_went(report):
     page = to_markdown(report)
     assert "`recipes:words` beside `recipes:base`, seeds 0, 1." in page
     assert row_of(page, "recipe, equal time")[2:] == ["80", "8", "1,000", "2.5 MB", "60 / –", "61 / –"]
-    assert "+5.0 % of the baseline's" in page
+    assert "the recipe has +5.0 % beside the baseline" in page
+    assert "## test (60 scenes; chance of R@1 is 1.7)" in page
     assert "they differ in ema_decay" in page
     assert row_of(page, "hard negatives, by match")[1:] == [
         "70.0 ± 1.0 (51.0)",
