@@ -197,7 +197,7 @@ def _tower(data: Path | None, name: str) -> str | None:
 def ablation() -> TrainConfig:
     """The small world at 64 px, in minutes: what `make ablation` compares other recipes with.
 
-    make ablation RECIPE=training.recipes.vilem:ablation
+    vernier train --recipe training.recipes.baseline:ablation --workdir runs/ablation
     """
     return TrainConfig(
         recipe="training.recipes.baseline:ablation",
