@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runtime.bundle.manifest import GraphName, TensorSpec
-from training.model.backbone import GRID, grid_graph
+from training.model.backbone import GRID, two_view_graph
 from training.model.grid_encoder import GridEncoder
 from training.model.pair_model import PairModel
 
@@ -166,7 +166,7 @@ def _front(model: PairModel, pixels: Tensor) -> FrozenFront | None:
     encoder = model.image_encoder
     if not isinstance(encoder, GridEncoder):
         return None
-    return FrozenFront(graph=grid_graph(encoder.config.backbone), through=GRID, example=encoder.grids(pixels))
+    return FrozenFront(graph=two_view_graph(encoder.config.backbone), through=GRID, example=encoder.grids(pixels))
 
 
 def _float(name: str, *shape: int | str) -> TensorSpec:

@@ -139,19 +139,63 @@ def grid_graph(config: BackboneConfig) -> onnx.ModelProto:
     return result
 
 
+def two_view_graph(config: BackboneConfig) -> onnx.ModelProto:
+    """The same from the picture and its mirror image, averaged patch by patch: two passes for one calmer grid.
+
+    Raises as `grid_graph` does.
+    """
+    model = grid_graph(config)
+    graph = model.graph
+    for node in graph.node:
+        node.input[:] = ["views/pixels" if name == PIXELS else name for name in node.input]
+        node.output[:] = ["views/grid" if name == GRID else name for name in node.output]
+    patches = np.arange(config.rows * config.columns).reshape(config.rows, config.columns)
+    constants = {
+        "views/last": np.array([-1], np.int64),
+        "views/before_first": np.array([np.iinfo(np.int64).min], np.int64),
+        "views/across": np.array([3], np.int64),
+        "views/turned": np.ascontiguousarray(patches[:, ::-1]).ravel(),
+        "views/half": np.array(0.5, np.float32),
+    }
+    backwards = ["views/last", "views/before_first", "views/across", "views/last"]
+    before = [
+        helper.make_node("Slice", [PIXELS, *backwards], ["views/mirror_image"]),
+        helper.make_node("Concat", [PIXELS, "views/mirror_image"], ["views/pixels"], axis=0),
+    ]
+    after = [
+        helper.make_node("Split", ["views/grid"], ["views/as_it_is", "views/mirrored"], axis=0, num_outputs=2),
+        helper.make_node("Gather", ["views/mirrored", "views/turned"], ["views/turned_back"], axis=1),
+        helper.make_node("Add", ["views/as_it_is", "views/turned_back"], ["views/sum"]),
+        helper.make_node("Mul", ["views/sum", "views/half"], [GRID]),
+    ]
+    nodes = [*before, *graph.node, *after]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    onnx.checker.check_model(model)
+    return model
+
+
 class Backbone:
     """A running backbone."""
 
-    def __init__(self, config: BackboneConfig, *, num_threads: int = 0) -> None:
-        """Start it; `num_threads` 0 leaves the number to ONNX Runtime. Raises as `grid_graph` does."""
+    def __init__(self, config: BackboneConfig, *, two_views: bool = False, num_threads: int = 0) -> None:
+        """Start it.
+
+        Args:
+            config: which one.
+            two_views: whether a grid is the average over the picture and its mirror image.
+            num_threads: 0 leaves the number to ONNX Runtime.
+
+        Raises as `grid_graph` does.
+        """
         self.config = config
+        graph = two_view_graph(config) if two_views else grid_graph(config)
         options = ort.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        self._session = ort.InferenceSession(
-            grid_graph(config).SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def grids(
         self, pixels: Float[NDArray[np.float32], "images 3 side side"]
@@ -163,8 +207,8 @@ class Backbone:
 
 @lru_cache(maxsize=2)
 def running_backbone(config: BackboneConfig) -> Backbone:
-    """The backbone of a config, started once per process."""
-    return Backbone(config)
+    """The backbone of a config over two views, started once per process."""
+    return Backbone(config, two_views=True)
 
 
 def _read(file: Path) -> onnx.ModelProto:

@@ -46,6 +46,10 @@ class GridEncoder(nn.Module):
         return self.grids(pixels) if pixels.ndim == 4 else pixels.float()
 
     def grids(self, pixels: Float[Tensor, "images 3 side side"]) -> Float[Tensor, "images patches channels"]:
-        """What the frozen backbone gives, without gradients."""
+        """What the frozen backbone gives for the pictures and their mirror images, averaged; without gradients.
+
+        Training sees one or the other: an average over both is calmer than what it learned from, and retrieves better
+        (docs/experiments.md).
+        """
         backbone = running_backbone(self.config.backbone)
         return torch.from_numpy(backbone.grids(pixels.cpu().numpy())).to(pixels.device)

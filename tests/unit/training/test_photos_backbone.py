@@ -38,6 +38,17 @@ def test_grid_is_what_goes_into_the_pooling(tmp_path, is_channels_last):
     np.testing.assert_allclose(grids, expected.reshape(3, -1, 16).transpose(0, 2, 1), rtol=1e-4, atol=1e-5)
 
 
+def test_two_views_are_the_picture_and_its_mirror_image_turned_back(tmp_path):
+    write_backbone(tmp_path / "backbone.onnx")
+    config = describe_backbone(tmp_path / "backbone.onnx")
+    pixels = np.random.default_rng(1).normal(size=(3, 3, SIDE_PX, SIDE_PX)).astype(np.float32)
+    plain = Backbone(config)
+    turned = plain.grids(np.ascontiguousarray(pixels[..., ::-1]))
+    turned = turned.reshape(3, config.rows, config.columns, -1)[:, :, ::-1].reshape(turned.shape)
+    found = Backbone(config, two_views=True).grids(pixels)
+    np.testing.assert_allclose(found, (plain.grids(pixels) + turned) / 2, rtol=1e-5, atol=1e-6)
+
+
 def test_cut_graph_holds_no_classifier(tmp_path):
     write_backbone(tmp_path / "backbone.onnx")
     graph = grid_graph(describe_backbone(tmp_path / "backbone.onnx")).graph
