@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, distributed
 
 
@@ -37,8 +38,8 @@ def own_rows(count: int) -> slice:
     return slice(rank() * count, (rank() + 1) * count)
 
 
-def gather_with_gradient(tensor: Tensor) -> Tensor:
-    """Every process's rows, in order of rank: `[rows, …]` to `[processes * rows, …]`.
+def gather_with_gradient(tensor: Shaped[Tensor, "rows *rest"]) -> Shaped[Tensor, "all_rows *rest"]:
+    """Every process's rows, in order of rank.
 
     Every process must call it with the same shape, in the same order. The gradient that comes back to a row is the sum
     over all processes of the gradients of their losses. Together with the mean over processes that the trainer takes of
@@ -51,8 +52,8 @@ def gather_with_gradient(tensor: Tensor) -> Tensor:
     return gathered
 
 
-def gather_keys(tensor: Tensor) -> Tensor:
-    """Every process's rows, in order of rank, without gradient: `[rows, …]` to `[processes * rows, …]`.
+def gather_keys(tensor: Shaped[Tensor, "rows *rest"]) -> Shaped[Tensor, "all_rows *rest"]:
+    """Every process's rows, in order of rank, without gradient.
 
     For caption keys, masks, momentum embeddings: what is only looked at. Shapes must be the same everywhere.
     """
