@@ -9,11 +9,12 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+import scenes
 from scenes.caption import caption_of
 from scenes.draft import new_draft
 from scenes.edits import change_of
 
-TRAINING, TESTING = 6000, 4000
+TRAINING, TESTING = 4000, 3000
 
 
 def features(text):
@@ -39,42 +40,57 @@ def judged(pairs):
     return roc_auc_score([0, 1] * len(true), scores), (edited > true).mean() + (edited == true).mean() / 2
 
 
-@pytest.fixture(scope="module")
-def drafts():
+CASES = {
+    "test": (scenes.WORLD, False, scenes.EDIT_KINDS, ()),
+    "train": (scenes.WORLD, False, scenes.TRAINING_EDITS, ()),
+    "compositional": (scenes.WORLD, True, scenes.EDIT_KINDS, ()),
+    "edit-type": (scenes.WORLD, False, scenes.UNSEEN_EDITS, ("pattern", "state", "count")),
+    "small world": (scenes.SMALL_WORLD, False, scenes.EDIT_KINDS, ()),
+}
+
+
+def drafted(world, held_out, says, count=TRAINING + TESTING):
     rng = np.random.default_rng(2)
-    return {
-        held_out: [new_draft(rng, held_out=held_out) for _ in range(TRAINING + TESTING)] for held_out in (False, True)
-    }
+    return [new_draft(rng, world=world, held_out=held_out, says=says) for _ in range(count)]
 
 
-@pytest.mark.parametrize("held_out", [False, True], ids=["test", "compositional"])
-def test_the_judge_is_at_chance(drafts, held_out):
+@pytest.mark.parametrize("case", CASES)
+def test_the_judge_is_at_chance(case):
+    world, held_out, kinds, says = CASES[case]
     rng = np.random.default_rng(3)
-    pairs = [(caption_of(draft).text, caption_of(change_of(draft, rng).draft).text) for draft in drafts[held_out]]
+    pairs = [
+        (caption_of(draft, world).text, caption_of(change_of(draft, rng, world=world, kinds=kinds).draft, world).text)
+        for draft in drafted(world, held_out, says)
+    ]
     auroc, found = judged(pairs)
     assert 0.47 < auroc < 0.53
     assert 0.46 < found < 0.54
 
 
-def test_the_judge_finds_edits_that_prefer_a_word(drafts):
+def test_the_judge_finds_edits_that_prefer_a_word():
+    world = scenes.SMALL_WORLD
     rng = np.random.default_rng(3)
     pairs = []
-    for draft in drafts[False]:
-        edits = [caption_of(change_of(draft, rng).draft).text for _ in range(6)]
-        pairs.append((caption_of(draft).text, max(edits, key=lambda text: " red " in text)))
+    for draft in drafted(world, False, ()):
+        changes = [change_of(draft, rng, world=world, kinds=scenes.EDIT_KINDS) for _ in range(6)]
+        edits = [caption_of(change.draft, world).text for change in changes]
+        pairs.append((caption_of(draft, world).text, max(edits, key=lambda text: " black " in text)))
     auroc, found = judged(pairs)
     assert auroc > 0.54
     assert found > 0.54
 
 
-def test_values_are_as_frequent_in_edited_captions_as_in_true_ones(drafts):
+def test_values_are_as_frequent_in_edited_captions_as_in_true_ones():
+    world = scenes.WORLD
     rng = np.random.default_rng(5)
     true, edited = Counter(), Counter()
-    for draft in drafts[False]:
-        after = change_of(draft, rng).draft
+    for draft in drafted(world, False, ()):
+        after = change_of(draft, rng, world=world, kinds=scenes.EDIT_KINDS).draft
         for count, which in ((true, draft), (edited, after)):
-            for look in which.looks[: which.plan.shape.num_mentions]:
-                count.update([look.kind, look.colour, look.size])
+            for look, mention in zip(which.looks, which.plan.mentions, strict=False):
+                count.update([look.kind, look.colour])
+                count.update([look.size] * mention.says_size + [look.pattern] * mention.says_pattern)
+                count.update([look.state] * (mention.state_family is not None) + [look.count] * mention.says_count)
             count.update(which.relations)
     for value, number in true.items():
         assert abs(edited[value] - number) < 5 * number**0.5
