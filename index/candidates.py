@@ -26,6 +26,9 @@ _DIMS_PER_CODE = 4
 _SAMPLES_PER_LIST = 64
 _LINKS = 32
 _BUILD_EFFORT = 100
+_NUM_STRANGERS = 500
+_STRANGERS_FOUND = 0.99
+_SEED = 17
 
 Efforts = tuple[tuple[int, ...], tuple[int, ...]]
 """Breadths and numbers of candidates that are tried."""
@@ -81,6 +84,10 @@ class Candidates(Protocol):
         """Return what FAISS is told for a search of this breadth among the selected positions (None: all)."""
         ...
 
+    def least_breadth(self) -> int:
+        """Return the least breadth at which an item unlike all others is found by its own vector once it is added."""
+        ...
+
 
 class Lists:
     """An inverted file: vectors in lists by nearness, each shrunk to four bits for four numbers."""
@@ -117,6 +124,10 @@ class Lists:
         make: Any = faiss.SearchParametersIVF
         return make(nprobe=min(breadth, int(self.index.nlist)), sel=selector)
 
+    def least_breadth(self) -> int:
+        """Return 1: a vector stands in the list that is nearest to it, which is the first that a search reads."""
+        return 1
+
 
 class Graph:
     """A graph of near neighbours (HNSW). It keeps the vectors once more, as float16, in memory."""
@@ -146,6 +157,21 @@ class Graph:
         """Return FAISS's parameters; `breadth` is how many nodes are kept in view."""
         make: Any = faiss.SearchParametersHNSW  # type: ignore[attr-defined]
         return make(efSearch=breadth, sel=selector)
+
+    def least_breadth(self) -> int:
+        """Try it out: a narrow search of a graph goes astray among the many, and does not see who stands apart."""
+        use_one_thread()
+        tried: Any = faiss.clone_index(self.index)
+        strangers = np.random.default_rng(_SEED).standard_normal((_NUM_STRANGERS, tried.d), dtype=np.float32)
+        strangers /= np.linalg.norm(strangers, axis=1, keepdims=True)
+        own = np.arange(tried.ntotal, tried.ntotal + _NUM_STRANGERS)
+        tried.add(strangers)
+        breadths, _ = self.efforts
+        for breadth in breadths:
+            found = tried.search(strangers, 1, params=self.parameters(breadth, None))[1][:, 0]
+            if (found == own).mean() >= _STRANGERS_FOUND:
+                return breadth
+        return breadths[-1]
 
 
 def write_candidates(candidates: Candidates, file: Path) -> None:

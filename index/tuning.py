@@ -5,7 +5,8 @@ stand in the file that the search finds too, through candidates and with vectors
 vectors of the gallery, moved a little so that they are new to the index, each without itself among its hits; where
 items have both a picture and a text, half of them are vectors of the other target, since that is how searches across
 the two come. An effort is taken when the lower bound of its recall (one-sided, 95 %) is what is wanted; of all kinds
-and efforts that find enough, the one that takes the least time.
+and efforts that find enough, the one that takes the least time. Whatever is chosen also finds an item that is unlike
+all others, by its own vector, as soon as it is added.
 
 Searches and writes go on meanwhile.
 """
@@ -250,8 +251,9 @@ def _cheapest(index: LargeIndex, sample: _Sample, answers: Rows) -> _Trial | Non
     """Try efforts until each number of candidates finds enough, or cannot; return the cheapest that does."""
     best: _Trial | None = None
     breadths, numbers = index.candidates.efforts
+    least = index.candidates.least_breadth()
     for num_candidates in numbers:
-        for breadth in breadths:
+        for breadth in [breadth for breadth in breadths if breadth >= least]:
             trial = _try(index, Effort(breadth=breadth, num_candidates=num_candidates), sample, answers)
             if trial.recall_at_least >= RECALL_WANTED:
                 if best is None or trial.cpu_s_per_query < best.cpu_s_per_query:
