@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,22 +13,28 @@ from torch import nn
 from torch.nn import functional as F
 
 from runtime.errors import DataError
+from tests.numerics.small import small_config
+from training.checkpoint import load_trained, newest_checkpoint
 from training.data.tokenizer import special_tokens
 from training.model import ModelConfig
 from training.model.bert_fusion import BertFusionConfig, describe_fusion
+from training.model.momentum import MomentumConfig
 from training.model.public import architecture
 from training.model.public_dual import describe_dual
 from training.model.public_heads import FirstTokenConfig
 from training.model.text_tower import TextTowerConfig, describe_text
 from training.model.vision_tower import VisionTowerConfig, describe_vision
+from training.objectives import ItcConfig, ItmConfig, MlmConfig, WeightedObjective
 from training.objectives.mlm import mask_words
 from training.recipes import baseline
 from training.serialise import from_json, to_json
+from training.trainer import Trainer
 
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 VIT = architecture("vit", image_size=32, patch_size=8, **SIZES)
 SWIN = architecture("swin", image_size=32, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4)
 BERT = architecture("bert", max_position_embeddings=16, **{**SIZES, "num_hidden_layers": 4})
+LONG_BERT = architecture("bert", max_position_embeddings=48, **SIZES)
 WORDS = 40
 
 
@@ -229,3 +236,43 @@ def test_special_tokens_by_the_names_of_public_tokenizers():
         mask_words(torch.tensor([[0, 2, 1]]), torch.ones(1, 3, dtype=torch.bool), special, masked_share=0.5)
     with pytest.raises(ValueError, match=r"the tokenizer lacks \[PAD\], \[UNK\]"):
         special_tokens(Tokenizer(models.WordLevel({"cat": 0}, unk_token="cat")))
+
+
+def test_a_run_of_public_towers_resumes_exactly_and_needs_its_source_no_more(tmp_path: Path):
+    """Momentum, queue and towers through the trainer; the checkpoint stands without the public directory."""
+    torch.manual_seed(0)
+    source = save(tmp_path / "swin", transformers.SwinModel(transformers.SwinConfig(**json.loads(SWIN))))
+    momentum = MomentumConfig(decay=0.9, soft_warmup_steps=2)
+    model = dataclasses.replace(base(SWIN), image=describe_vision(source))
+    model = dataclasses.replace(model, text=TextTowerConfig(architecture=LONG_BERT, depth=1))
+    model = dataclasses.replace(
+        model, fusion=BertFusionConfig(architecture=LONG_BERT, first_layer=1, relevance_layer=0)
+    )
+    config = small_config(
+        model=model,
+        objectives=(
+            WeightedObjective(name="itc", objective=ItcConfig(momentum=momentum, queue_size=16)),
+            WeightedObjective(name="itm", objective=ItmConfig(max_pairs=4)),
+            WeightedObjective(name="mlm", objective=MlmConfig(max_pairs=4, momentum=momentum)),
+        ),
+        num_steps=4,
+    )
+
+    def losses(trainer: Trainer, **arguments: int) -> list[float]:
+        found: list[float] = []
+        trainer.run(report=lambda report: found.append(report.loss), **arguments)
+        return found
+
+    def trainer(name: str) -> Trainer:
+        tokenizer = config.data.tokenizer(None)
+        return Trainer(config, config.data.open(None, tokenizer=tokenizer, batch_size=8, seed=0), tmp_path / name)
+
+    whole = losses(trainer("whole"))
+    first = losses(trainer("cut"), max_steps=2)
+    again = trainer("cut")
+    again.restore(newest_checkpoint(tmp_path / "cut"))
+    assert [*first, *losses(again)] == whole
+    shutil.rmtree(source)
+    trained = load_trained(newest_checkpoint(tmp_path / "cut"))
+    for name, value in trained.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
