@@ -240,7 +240,7 @@ class Ablation:
             except BaseException:  # an interruption: what runs is ended, and what waits never begins
                 workshop.end()
                 raise
-        failed = [str(error) for future in done if (error := future.exception()) is not None]
+        failed = dict.fromkeys(str(error) for future in done if (error := future.exception()) is not None)
         if failed:
             raise VernierError("\n".join(failed))
 
