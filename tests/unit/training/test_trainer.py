@@ -138,8 +138,14 @@ def test_a_terminal_shows_one_live_line(tmp_path: Path):
     said = io.StringIO()
     console = Console(file=said, width=200, force_terminal=True)
     train.run(RECIPE, workdir=tmp_path, max_steps=2, console=console)
-    assert "training" in said.getvalue()
-    assert "itc" in said.getvalue()
+    for part in ("training", "itc", "mlm", "images/s", "waiting", "left"):
+        assert part in said.getvalue()
+
+
+def test_a_quiet_run_says_nothing(tmp_path: Path):
+    said = io.StringIO()
+    train.run(RECIPE, workdir=tmp_path, max_steps=1, console=Console(file=said, quiet=True))
+    assert said.getvalue() == ""
 
 
 @pytest.mark.parametrize("name", ["training.recipes.nothing:x", "training.recipes.baseline:nothing", "x"])
