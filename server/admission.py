@@ -13,7 +13,9 @@ _FIRST_COST_S = 0.002
 _USUAL_REQUESTS = 4
 _ALWAYS_WELCOME = 8  # requests inside, unless the operator set a limit: as many as one page of a browser asks for
 _HICCUP = 4.0
-_SHORTEST_LIMIT_S = 0.25
+_SAME_MOMENT_S = 0.001  # who leaves so soon after another was served together with it
+_BURST_LIMIT_S, _FLOOD_LIMIT_S = 0.25, 0.05
+_FLOOD_S = 2.0  # after a refusal, a flood is taken to go on for so long
 _LONGEST_LIMIT_S = 2.0
 
 
@@ -64,8 +66,9 @@ class Admission:
 
         Args:
             max_waiting: requests inside, whatever they cost.
-            max_wait_s: longest wait that is let in; four usual requests, between 0.25 s and 2 s, when None;
-                a few requests are then let in whatever their wait.
+            max_wait_s: longest wait that is let in; four usual requests, up to 2 s, when None. It is then 0.25 s at
+                least, so that bursts are taken in, until somebody is refused; while that goes on it is 0.05 s at
+                least, because a long queue would only make everybody late. A few requests are let in at any time.
             clock: gives seconds.
         """
         self._max_waiting = max_waiting
@@ -74,10 +77,12 @@ class Admission:
         self._inside = 0
         self._interactive: Counter[str] = Counter()
         self._at_work = 0
+        self._flood_until = -math.inf
         self._busy_since = 0.0
         self._own_s: dict[str, _Mean] = {}
         self._usual_s = _Mean(_FIRST_COST_S)
         self._busy_s = self._served_s = 10 * _FIRST_COST_S  # as if a few had been served, one after another
+        self._burst_busy_s = self._burst_served_s = 0.0
 
     @property
     def inside(self) -> int:
@@ -95,7 +100,8 @@ class Admission:
         """The longest wait that is let in."""
         if self._max_wait_s is not None:
             return self._max_wait_s
-        return min(_LONGEST_LIMIT_S, max(_SHORTEST_LIMIT_S, _USUAL_REQUESTS * self._usual_s.value))
+        shortest_s = _FLOOD_LIMIT_S if self._clock() < self._flood_until else _BURST_LIMIT_S
+        return min(_LONGEST_LIMIT_S, max(shortest_s, _USUAL_REQUESTS * self._usual_s.value))
 
     def enter(self, kind: str, *, is_ingest: bool = False, timeout_s: float | None = None) -> Place:
         """Let one request in; whoever enters must `leave`.
@@ -115,6 +121,7 @@ class Admission:
             wait_s = self.predicted_wait_s
             is_welcome = self._max_wait_s is None and self._inside < _ALWAYS_WELCOME
             if wait_s > self.longest_wait_s and not is_welcome:
+                self._flood_until = self._clock() + _FLOOD_S
                 raise self._refusal(f"this request would wait about {wait_s:.2g} s")
             if timeout_s is not None and wait_s + own_s.value > timeout_s:
                 raise self._refusal(f"this request would wait about {wait_s:.2g} s, and its timeout_ms is shorter")
@@ -150,9 +157,10 @@ class Admission:
         if own_s is not None:
             self._own_s[place.kind].add(own_s)
             self._usual_s.add(own_s)
-            usual_s = own_s * max(1.0, self._pace)
-            self._busy_s = self._busy_s * _MEMORY + min(busy_s, _HICCUP * usual_s)
-            self._served_s = self._served_s * _MEMORY + own_s
+            if busy_s > _SAME_MOMENT_S:
+                self._learn_pace()
+            self._burst_busy_s += busy_s
+            self._burst_served_s += own_s
 
     def retry_after_s(self) -> int:
         """Return in how many seconds those inside should have left, at the pace of late."""
@@ -162,6 +170,13 @@ class Admission:
     def _pace(self) -> float:
         """Busy seconds of the server for each second that requests took by themselves."""
         return self._busy_s / self._served_s
+
+    def _learn_pace(self) -> None:
+        """Take in those who left together, as a batch does; a hiccup of the machine counts a few times their cost."""
+        longest_s = _HICCUP * self._burst_served_s * max(1.0, self._pace)
+        self._busy_s = self._busy_s * _MEMORY + min(self._burst_busy_s, longest_s)
+        self._served_s = self._served_s * _MEMORY + self._burst_served_s
+        self._burst_busy_s = self._burst_served_s = 0.0
 
     def _refusal(self, why: str) -> RequestError:
         return RequestError(

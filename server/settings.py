@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         default=None,
         gt=0,
         le=3_600_000,
-        description="longest predicted wait to be let in; four usual requests, within 250 to 2000 ms, when unset",
+        description="longest predicted wait to be let in; four usual requests (250 ms at least, 50 ms while others are refused) when unset",
     )
     request_timeout_s: float = Field(
         default=60.0, gt=0, le=3600, description="seconds until a request is answered 504 (bulk writes: none)"

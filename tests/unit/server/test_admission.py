@@ -68,6 +68,22 @@ def test_without_a_setting_the_limit_follows_what_is_usual(clock: Clock) -> None
     assert slow.longest_wait_s == pytest.approx(0.8, rel=0.1)
 
 
+def test_a_burst_is_taken_in_and_a_flood_is_not(clock: Clock) -> None:
+    admission = Admission(max_waiting=1000, clock=clock)
+    serve_steadily(admission, clock, seconds_each=0.001)
+    burst = [enter(admission) for _ in range(200)]
+    assert admission.predicted_wait_s == pytest.approx(0.2, rel=0.1)
+    with pytest.raises(RequestError):
+        burst += [enter(admission) for _ in range(100)]
+    for place in burst[:150]:
+        clock.now += 0.001
+        admission.leave(place, own_s=0.002)
+    assert admission.predicted_wait_s > 0.05
+    refused(admission)
+    clock.now += 2.1  # nobody was refused for a while
+    enter(admission)
+
+
 def test_kinds_have_costs_of_their_own(clock: Clock) -> None:
     admission = Admission(max_waiting=1000, max_wait_s=100, clock=clock)
     for _ in range(200):
@@ -125,3 +141,15 @@ def test_a_hiccup_of_the_machine_turns_nobody_away(clock: Clock) -> None:
     places = [enter(admission) for _ in range(8)]
     assert admission.inside == len(places)
     assert admission.predicted_wait_s < 10
+
+
+def test_what_is_served_in_batches_is_expected_in_batches(clock: Clock) -> None:
+    admission = Admission(max_waiting=1000, max_wait_s=10, clock=clock)
+    for _ in range(200):
+        places = [enter(admission) for _ in range(20)]
+        clock.now += 0.1
+        for place in places:
+            admission.leave(place, own_s=0.004)
+    for _ in range(40):
+        enter(admission)
+    assert admission.predicted_wait_s == pytest.approx(0.2, rel=0.1)
