@@ -186,7 +186,7 @@ def _items(encoder: "Encoder", batch: list["Scene"], *, first: int) -> list["New
 def _metadata(scene: "Scene") -> dict[str, Any]:
     return {
         "caption": scene.caption,
-        "things": len(scene.objects),
+        "things": sum(thing.look.count for thing in scene.objects),
         "kinds": sorted({thing.kind for thing in scene.objects}),
         "colours": sorted({thing.colour for thing in scene.objects}),
     }

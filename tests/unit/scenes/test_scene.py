@@ -135,11 +135,12 @@ def test_a_mask_is_what_would_change_without_the_thing(drawn):
                 if other is not thing:
                     others |= sentences.covered(other, scene)
             changed = (np.asarray(scene.image) != painted_without(scene, number)).any(axis=-1)
-            assert (changed | others)[mask].all()  # over a thing of the same colour nothing need change
-            ring = others.copy()  # where another thing covers a pixel in part, both are seen
-            for axis in (0, 1):
-                for step in (1, -1):
-                    ring |= np.roll(others, step, axis)
+            # over a thing of the same colour nothing need change, and a light part may have the background's colour
+            assert (~(changed | others))[mask].mean() <= 0.03
+            ring = others.copy()  # where another thing or its rim covers a pixel in part, both are seen
+            for down in (-2, -1, 0, 1, 2):
+                for across in (-2, -1, 0, 1, 2):
+                    ring |= np.roll(others, (down, across), (0, 1))
             assert not (changed & full & ~mask & ~ring).any()
 
 
