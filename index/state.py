@@ -74,7 +74,7 @@ class State:
         """Return what to bring up to date in a copy where only these rows may be out of date."""
         change = Change(version=self.version)
         for start in range(0, len(rows), LOOKUP):
-            self._look_up(rows[start : start + LOOKUP], change)
+            self._look_up(list(rows[start : start + LOOKUP]), change)
         return change
 
     def vectors(self, target: Target) -> Iterator[tuple[Rows, Floats]]:

@@ -24,6 +24,7 @@ from server.rate_limits import RateLimits
 from server.searches import Searches
 from server.settings import Settings
 from server.version import version_of_vernier
+from server.upkeep import Upkeep
 from server.workers import Workers
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Service:
             dim=encoder.dim,
             has_model=lambda space: self.models.find(space) is not None,
         )
+        self.upkeep = Upkeep(self.galleries)
         self.migrations = Migrations(self.galleries, self.models)
         self.fetcher = Fetcher(
             settings.url_hosts,
@@ -187,11 +189,13 @@ class Service:
     def close(self) -> None:
         """Wait for the work in hand, close the galleries and end the threads."""
         if self._store is not None:
+            self.upkeep.stop()
             self.migrations.close()
             self.models.close()
             self.searches.close()
             self._store.close()
             self.galleries.close()
+            self.upkeep.join()
             self._store = None
             if self.tracer is not None:
                 self.tracer.close()

@@ -19,6 +19,7 @@ COMMANDS = {
     "index verify": {"gallery", "--json"},
     "index compact": {"gallery"},
     "index rebuild": {"gallery"},
+    "index tune": {"gallery", "--vectors", "--json"},
     "index migrate": {"gallery", "--bundle", "--rollback", "--discard", "--url", "--api-key"},
     "search": {
         "text", "--image", "--url", "--gallery", "--bundle", "--top-k", "--target", "--filter", "--rerank", "--explain",
