@@ -12,10 +12,17 @@ _KEPT_S = 3.0  # an idle connection is not used after so long, because the serve
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: its status (0 when there was none), and the seconds from when it was due."""
+    """One answer.
+
+    Attributes:
+        status: 0 when there was none.
+        seconds: from when it was due.
+        late_s: how much of that passed before this process got round to sending it.
+    """
 
     status: int
     seconds: float
+    late_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -32,6 +39,11 @@ class Load:
     def quantile_ms(self, share: float, status: int = 200) -> float:
         """Return the milliseconds within which a share of the answers of a status came."""
         found = sorted(answer.seconds for answer in self.answers if answer.status == status)
+        return 1000 * found[min(len(found) - 1, int(share * len(found)))] if found else float("nan")
+
+    def late_ms(self, share: float) -> float:
+        """Return the milliseconds within which this process sent a share of the requests that were due."""
+        found = sorted(answer.late_s for answer in self.answers)
         return 1000 * found[min(len(found) - 1, int(share * len(found)))] if found else float("nan")
 
     def statuses(self) -> dict[str, int]:
@@ -105,6 +117,7 @@ class Connection:
 
     async def call(self, request: bytes, since: float) -> Answer:
         """Send a request and read its answer; `since` is the moment from which its seconds are counted."""
+        late_s = time.perf_counter() - since
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 status = await self._call(request)
@@ -112,7 +125,7 @@ class Connection:
             self.close()
             status = 0
         self._used = time.perf_counter()
-        return Answer(status, time.perf_counter() - since)
+        return Answer(status, self._used - since, late_s)
 
     async def _call(self, request: bytes) -> int:
         if time.perf_counter() - self._used > _KEPT_S:

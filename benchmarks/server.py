@@ -3,12 +3,14 @@
     python -m benchmarks.server [--bundle DIR] [--items N] [--seconds S] [--json OUT] [PART…]
 
 Parts: `search` (text search against a bare loop), `embed` (picture embedding against decode and engine alone),
-`overload` (an open loop at three times the capacity), `broken` (1 % truncated pictures among good ones). Server and
-bare loop are measured in turns, so that ratios hold on a busy machine; CPU seconds are those of the server's process.
-The load comes from this process, which takes a share of the cores for itself. Caches are off.
+`overload` (an open loop at three times the capacity), `paced` (the same with an engine that leaves the cores alone),
+`broken` (1 % truncated pictures among good ones). Server and bare loop are measured in turns, so that ratios hold on a
+busy machine; CPU seconds are those of the server's process. The load comes from this process, which takes a share of
+the cores for itself, and says how late it was (`sent_late_p99_ms`). Caches are off.
 """
 
 import argparse
+import functools
 import io
 import itertools
 import json
@@ -43,6 +45,29 @@ Report = dict[str, Any]
 _TOP_K = 10
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+_PROGRAM = "from server.run import serve; from server.settings import load_settings; serve(load_settings())"
+_PACED = """
+import time
+from runtime.engines.fake import fake_encoder
+from server.run import serve
+from server.settings import load_settings
+
+class Paced:
+    provider = "paced"
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    def run(self, inputs, *outputs):
+        time.sleep(0.002 + 0.01 * len(next(iter(inputs.values()))))
+        return self.engine.run(inputs, *outputs)
+
+encoder = fake_encoder()
+encoder.engines["text_encoder"] = Paced(encoder.engines["text_encoder"])
+serve(load_settings(), encoder=encoder)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +109,7 @@ class Server:
 def main() -> int:
     """Run the parts, print the report, and write it as JSON when asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"search": search, "embed": embed, "overload": overload, "broken": broken}
+    parts = {"search": search, "embed": embed, "overload": overload, "paced": paced, "broken": broken}
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
     parser.add_argument("--bundle", type=Path, default=Path("bundles/demo"))
     parser.add_argument("--items", type=int, default=10_000, help="in the gallery")
@@ -191,19 +216,49 @@ def embed(server: Server, encoder: Encoder, _vectors: np.ndarray, options: argpa
 def overload(server: Server, _encoder: Encoder, _vectors: np.ndarray, options: argparse.Namespace) -> Report:
     """Picture search in an open loop: at 70 % of the capacity, and at three times as much as there is."""
     requests = _turns([_picture_request("/search", file, server) for file in pictures(64, options.picture_size)])
-    closed_loop(server.address, requests, clients=4, seconds=1)
-    peak_per_s = max(_busy(server, requests, options).per_s() for _ in range(options.rounds))
-    usual = open_loop(server.address, requests, per_s=0.7 * peak_per_s, seconds=2 * options.seconds)
-    flood = open_loop(server.address, requests, per_s=3 * peak_per_s, seconds=2 * options.seconds)
-    return {
-        "peak_per_s": peak_per_s,
-        "usual": _load_report(usual),
-        "flood": _load_report(flood),
-        "goodput_ratio": flood.per_s() / peak_per_s,
-        "p99_ratio": flood.quantile_ms(0.99) / usual.quantile_ms(0.99),
-        "refused_p50_ms": flood.quantile_ms(0.5, 429),
-        "refused_p99_ms": flood.quantile_ms(0.99, 429),
-    }
+    return _overload(server, requests, options)
+
+
+def paced(_server: Server, _encoder: Encoder, _vectors: np.ndarray, options: argparse.Namespace) -> Report:
+    """The same for text search with an engine that takes 10 ms a row elsewhere, as on an accelerator.
+
+    The cores are then left to the server, so that this shows who is let in and when, also on a busy machine.
+    """
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder), options.bundle, program=_PACED) as server:
+        bodies = [json.dumps({"text": generate(3, at).caption}).encode() for at in range(256)]
+        return _overload(server, _turns([_json_request("/search", body, server) for body in bodies]), options)
+
+
+def _overload(server: Server, requests: Callable[[], bytes], options: argparse.Namespace) -> Report:
+    """Measure peak, usual load and flood in turns; a flood is looked at from its third second on."""
+    clients = max(1, options.clients // 2)
+    closed_loop(server.address, requests, clients=clients, seconds=1)
+    rounds: list[Report] = []
+    for _ in range(options.rounds):
+        peak = _Measured(
+            server, lambda: closed_loop(server.address, requests, clients=clients, seconds=options.seconds)
+        )
+        peak_per_s = peak.load.per_s()
+        usual = open_loop(server.address, requests, per_s=0.7 * peak_per_s, seconds=2 * options.seconds)
+        open_loop(server.address, requests, per_s=3 * peak_per_s, seconds=2)
+        flood = _Measured(
+            server,
+            functools.partial(open_loop, server.address, requests, per_s=3 * peak_per_s, seconds=2 * options.seconds),
+        )
+        rounds.append(
+            {
+                "peak_per_s": peak_per_s,
+                "usual": _load_report(usual),
+                "flood": _load_report(flood.load),
+                "goodput_ratio": flood.load.per_s() / peak_per_s,
+                "goodput_ratio_per_cpu_second": peak.good_cpu_ms / flood.good_cpu_ms,
+                "p99_ratio": flood.load.quantile_ms(0.99) / usual.quantile_ms(0.99),
+                "refused_p50_ms": flood.load.quantile_ms(0.5, 429),
+                "refused_p99_ms": flood.load.quantile_ms(0.99, 429),
+            }
+        )
+    names = ("goodput_ratio", "goodput_ratio_per_cpu_second", "p99_ratio", "refused_p50_ms", "refused_p99_ms")
+    return {"rounds": rounds, **{name: statistics.median(entry[name] for entry in rounds) for name in names}}
 
 
 def broken(server: Server, _encoder: Encoder, _vectors: np.ndarray, options: argparse.Namespace) -> Report:
@@ -228,7 +283,7 @@ def broken(server: Server, _encoder: Encoder, _vectors: np.ndarray, options: arg
 
 
 @contextmanager
-def running(galleries: Path, bundle: Path, **variables: str) -> Iterator[Server]:
+def running(galleries: Path, bundle: Path, *, program: str = _PROGRAM, **variables: str) -> Iterator[Server]:
     """Start a server with its defaults, caches off, and end it afterwards."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -241,7 +296,6 @@ def running(galleries: Path, bundle: Path, **variables: str) -> Iterator[Server]
         "VERNIER_LOG_LEVEL": "warning",
         **variables,
     }
-    program = "from server.run import serve; from server.settings import load_settings; serve(load_settings())"
     process = subprocess.Popen([sys.executable, "-c", program], env=environment)
     server = Server(process, port)
     try:
@@ -271,12 +325,14 @@ def _busy(server: Server, requests: Callable[[], bytes], options: argparse.Names
 
 
 class _Measured:
-    """A load with the CPU milliseconds that the server took for each of its answers."""
+    """A load with the CPU milliseconds that the server took for each of its answers, and for each good one."""
 
     def __init__(self, server: Server, load: Callable[[], Load]) -> None:
         before = server.cpu_s()
         self.load = load()
-        self.cpu_ms = 1000 * (server.cpu_s() - before) / max(1, len(self.load.answers))
+        cpu_ms = 1000 * (server.cpu_s() - before)
+        self.cpu_ms = cpu_ms / max(1, len(self.load.answers))
+        self.good_cpu_ms = cpu_ms / max(1, sum(answer.status == 200 for answer in self.load.answers))
 
 
 class _Rows:
@@ -316,6 +372,7 @@ def _load_report(load: Load) -> Report:
         "answered_per_s": load.per_s(),
         "p50_ms": load.quantile_ms(0.5),
         "p99_ms": load.quantile_ms(0.99),
+        "sent_late_p99_ms": load.late_ms(0.99),
         "statuses": load.statuses(),
     }
 
