@@ -4,9 +4,9 @@
 
 Both loops step the same model with the same optimizer on the same batches, which lie in memory, in turns: a round is
 one step of each. So ratios hold on a busy machine; they are of CPU seconds on a CPU, where other work disturbs the
-clock, and of seconds on a GPU. Every objective takes part from the first step on. Peak memory is the process's, during
-the steps of each loop alone. The share of waiting for data is that of the loop with the recipe's own source and loader
-processes. Checkpoints and validation are left out.
+clock, and of seconds on a GPU. Every objective takes part from the first step on. Peak memory is that of the steps of
+each loop; on a CPU it is the process's resident memory, which keeps what either loop once had. The share of waiting for
+data is that of the loop with the recipe's own source and loader processes. Checkpoints and validation are left out.
 """
 
 import argparse
@@ -123,6 +123,8 @@ def compared(config: TrainConfig, workdir: Path, *, rounds: int) -> Report:
 
 def waiting(config: TrainConfig, workdir: Path, *, steps: int) -> Report:
     """The share of the loop's time that it waits for its loader, the loader's own start left out."""
+    if steps < 2:
+        raise SystemExit("--waiting-steps is at least 2: the first batch belongs to the loader's start")
     config = dataclasses.replace(config, report_every=steps)
     trainer = without_checkpoints(Trainer(config, opened(config), workdir))
     reports: list[StepReport] = []
