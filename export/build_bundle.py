@@ -1,41 +1,20 @@
-"""The whole way from a checkpoint to a bundle: graphs, parity, calibration, manifest."""
+"""A checkpoint of our own training to a bundle."""
 
-import json
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from export.calibrate import calibrate
-from export.graphs import GraphPlan, plan_graphs
-from export.onnx_file import OPSET, write_onnx
-from export.parity import ParityReport, Samples, Tolerance, check, measure
-from runtime.bundle import Calibration, Graph, ImageInput, Manifest, Provenance, TextInput, write_bundle
+from export.assemble import HELD_OUT, Exportable, ExportReport, Progress, assemble, refuse_other_directory
+from export.choose import ASKED
+from export.graphs import plan_graphs
+from export.parity import Tolerance
+from export.task_quality import Validation
+from runtime.bundle import ImageInput, Provenance
 from runtime.bundle.digest import file_digest
-from runtime.bundle.manifest import GraphName
-from runtime.bundle.writer import MANIFEST
-from runtime.encoder import Encoder
-from runtime.errors import BundleError, ExportError
+from runtime.errors import ExportError
 from training.checkpoint import Trained, load_trained
-from training.data.source import PairSource, Sample
-
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
-
-PARITY_SAMPLES = 120
-CALIBRATION_SAMPLES = 400
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportReport:
-    """What was written and how faithful it is."""
-
-    bundle: Path
-    manifest: Manifest
-    parity: ParityReport
+from training.data.source import PairSource
 
 
 def build(
@@ -45,140 +24,84 @@ def build(
     precision: str = "fp32",
     data: Path | None = None,
     name: str | None = None,
+    validation: Validation | None = None,
     tolerance: Tolerance | None = None,
     progress: Progress | None = None,
 ) -> ExportReport:
     """Turn a checkpoint into a bundle, and refuse one that does not say what the checkpoint says.
 
+    The same checkpoint in fp32 gives the same bytes, and so the same space, wherever it is exported.
+
     Args:
         checkpoint: a directory such as `WORKDIR/checkpoints/step-0000500`.
         out: the bundle's directory; an older bundle there is replaced.
-        precision: `fp32`.
+        precision: `fp32`, `fp16`, `int8`, or `auto`: for each graph the fastest that passes the gate on task quality.
         data: the directory that the recipe's data lies in, for parity and calibration; drawn scenes need none.
         name: the bundle's name; that of its directory when None.
+        validation: what task quality is asked of; pairs that training has not seen when None.
         tolerance: how far the graphs may be from the model.
         progress: called after each stage.
 
     Raises:
-        ExportError: `precision_unsupported`, `parity_failed`, or the model cannot be expressed.
+        ExportError: `precision_unsupported`, `parity_failed`, `quality_failed`, or the model cannot be expressed.
         BundleError: `out` holds something that is no bundle.
         TrainingError: the checkpoint cannot be read.
     """
-    if precision != "fp32":
+    if precision not in ASKED:
         raise ExportError(
-            f"precision {precision!r} is not available for export; use fp32.", code="precision_unsupported"
+            f"there is no precision {precision!r} for export; choose one of {', '.join(ASKED)}.",
+            code="precision_unsupported",
         )
-    _refuse_other_directory(out)
+    refuse_other_directory(out)
     trained = load_trained(checkpoint)
     source = trained.config.data.open(
         data, tokenizer=trained.tokenizer, batch_size=trained.config.batch_size, seed=trained.config.seed
     )
-    held_out = source.held_out(CALIBRATION_SAMPLES)
-    samples = as_samples(source, held_out[:PARITY_SAMPLES])
-    plans = plan_graphs(
-        trained.model,
-        pixels=torch.from_numpy(samples.pixels[:2]),
-        max_subwords=source.text_transform.max_subwords,
-        vocab_size=source.text_transform.vocabulary_size,
+    samples = source.held_out(HELD_OUT)
+    pixels = np.stack([source.image_transform.apply(sample.image) for sample in samples[:2]])
+    model = exportable(trained, source, pixels=torch.from_numpy(pixels), name=name or out.name)
+    return assemble(
+        model,
+        samples,
+        out,
+        precision=precision,
+        data_name=source.name,
+        validation=validation,
+        tolerance=tolerance,
+        progress=progress,
     )
-    name = name or out.name
-    tick = _ticker(progress, len(plans) + 3)
-    with tempfile.TemporaryDirectory(prefix="vernier-export-") as folder:
-        work = Path(folder)
-        files: dict[GraphName, Path] = {}
-        for plan in plans:
-            files[plan.name] = work / f"{plan.name}.onnx"
-            write_onnx(plan, files[plan.name], max_subwords=source.text_transform.max_subwords)
-            tick()
-        parity = measure(plans, files, samples)
-        check(parity, tolerance or Tolerance())
-        tick()
-        _write(work / "uncalibrated", trained, source, plans, files, parity, Calibration(), name=name)
-        calibration = calibrate(Encoder.load(work / "uncalibrated", provider="cpu"), held_out)
-        tick()
-        manifest = _write(out, trained, source, plans, files, parity, calibration, name=name)
-        tick()
-    return ExportReport(bundle=out, manifest=manifest, parity=parity)
 
 
-def as_samples(source: PairSource, held_out: Sequence[Sample]) -> Samples:
-    """The encoders' inputs for some pairs."""
-    encoded = source.text_transform.encode([sample.caption for sample in held_out])
-    pixels = np.stack([source.image_transform.apply(sample.image) for sample in held_out])
-    return Samples(pixels=pixels, ids=encoded.ids, mask=encoded.mask)
-
-
-def _write(
-    out: Path,
-    trained: Trained,
-    source: PairSource,
-    plans: Sequence[GraphPlan],
-    files: Mapping[GraphName, Path],
-    parity: ParityReport,
-    calibration: Calibration,
-    *,
-    name: str,
-) -> Manifest:
+def exportable(trained: Trained, source: PairSource, *, pixels: torch.Tensor, name: str) -> Exportable:
+    """Describe a trained model for its bundle."""
     transform = source.image_transform
     rows, columns = trained.model.image_encoder.grid
-    with tempfile.TemporaryDirectory(prefix="vernier-export-") as folder:
-        tokenizer, lexicon = Path(folder) / "tokenizer.json", Path(folder) / "lexicon.json"
-        trained.tokenizer.save(str(tokenizer))
-        lexicon.write_text(json.dumps(list(source.lexicon())) + "\n")
-        return write_bundle(
-            out,
-            name=name,
-            files={file.name: file for file in (*files.values(), tokenizer, lexicon)},
-            image=ImageInput(
-                size_px=transform.size_px,
-                resize=transform.resize,
-                mean=transform.mean,
-                std=transform.std,
-                patch_rows=rows,
-                patch_columns=columns,
-            ),
-            text=TextInput(
-                tokenizer=tokenizer.name, max_subwords=source.text_transform.max_subwords, lexicon=lexicon.name
-            ),
-            graphs={
-                plan.name: Graph(
-                    file=files[plan.name].name,
-                    precision="fp32",
-                    opset=OPSET,
-                    inputs=plan.inputs(),
-                    outputs=plan.outputs,
-                )
-                for plan in plans
-            },
-            embedding_dim=trained.model.config.dim,
-            temperature=float(trained.model.temperature.detach()),
-            provenance=Provenance(
-                recipe=trained.config.recipe,
-                commit=trained.progress.commit,
-                checkpoint=file_digest(trained.weights),
-                data=source.name,
-                steps=trained.progress.step,
-                metrics=dict(trained.progress.metrics),
-            ),
-            calibration=calibration,
-            parity=parity.outputs,
-            top_hit_agreement=parity.top_hit_agreement,
-        )
-
-
-def _refuse_other_directory(out: Path) -> None:
-    """Say so now what the writer would say after minutes of work."""
-    if out.exists() and any(out.iterdir()) and not (out / MANIFEST).exists():
-        raise BundleError(f"{out} is not empty and holds no bundle; name another directory.")
-
-
-def _ticker(progress: Progress | None, total: int) -> Callable[[], None]:
-    done = 0
-
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        if progress:
-            progress(done, total)
-
-    return tick
+    texts = source.text_transform
+    return Exportable(
+        name=name,
+        plans=plan_graphs(
+            trained.model, pixels=pixels, max_subwords=texts.max_subwords, vocab_size=texts.vocabulary_size
+        ),
+        tokenizer=trained.tokenizer,
+        lexicon=source.lexicon(),
+        image=ImageInput(
+            size_px=transform.size_px,
+            resize=transform.resize,
+            mean=transform.mean,
+            std=transform.std,
+            resample=transform.resample,
+            patch_rows=rows,
+            patch_columns=columns,
+        ),
+        max_subwords=texts.max_subwords,
+        dim=trained.model.config.dim,
+        temperature=float(trained.model.temperature.detach()),
+        provenance=Provenance(
+            recipe=trained.config.recipe,
+            commit=trained.progress.commit,
+            checkpoint=file_digest(trained.weights),
+            data=source.name,
+            steps=trained.progress.step,
+            metrics=dict(trained.progress.metrics),
+        ),
+    )

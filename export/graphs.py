@@ -1,13 +1,17 @@
 """The graphs of a bundle as modules with tensors in and tensors out: what is traced, and what parity compares with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from runtime.bundle.manifest import GraphName, TensorSpec
+from runtime.engines.protocol import Arrays
 from training.model.backbone import GRID, two_view_graph
 from training.model.grid_encoder import GridEncoder
 from training.model.pair_model import PairModel
@@ -60,6 +64,25 @@ class GraphPlan:
             )
             for name, tensor in self.example.items()
         )
+
+
+class TorchEngine:
+    """A plan's module behind the engines' protocol: what the exported graph is held against."""
+
+    provider = "torch"
+
+    def __init__(self, plan: GraphPlan) -> None:
+        self._plan = plan
+        plan.module.eval()
+
+    @torch.no_grad()
+    def run(self, inputs: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """See `Engine.run`."""
+        found = self._plan.module(
+            *(torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in self._plan.example)
+        )
+        named = {spec.name: value.numpy() for spec, value in zip(self._plan.outputs, found, strict=True)}
+        return named if outputs is None else {name: named[name] for name in outputs}
 
 
 class ImageGraph(nn.Module):

@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import torch
 from torch.export import Dim
 
+from export.canonical import save_canonical
 from export.graphs import BATCH, SUBWORDS, GraphPlan
 from export.join import put_in_front
 from runtime.errors import ExportError
@@ -49,6 +51,7 @@ def write_onnx(plan: GraphPlan, file: Path, *, max_subwords: int) -> None:
         raise ExportError(f"the {plan.name} graph cannot be expressed in ONNX: {error}") from error
     if plan.front is not None:
         put_in_front(plan.front.graph, file, through=plan.front.through)
+    save_canonical(onnx.load(file), file)
 
 
 @contextlib.contextmanager

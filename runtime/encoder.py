@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.bundle import Manifest, read_bundle
-from runtime.engines import Engine, start_engine
+from runtime.engines import Engine, start_engines
 from runtime.errors import GraphMissingError
 from runtime.preprocess.text import TextBatch, TextTransform
 
@@ -94,32 +94,44 @@ class Encoder:
         engines: Mapping[str, Engine],
         *,
         lexicon: Sequence[str] = (),
+        fallback: str | None = None,
     ) -> None:
+        """Put the parts together.
+
+        Args:
+            manifest: what they are.
+            text_transform: the tokenizer.
+            engines: one for each graph.
+            lexicon: frequent words, candidates for suggestions.
+            fallback: why the engines are not on the provider that was asked for; None when they are.
+        """
         self.manifest = manifest
+        self.fallback = fallback
         self.text_transform = text_transform
         self.engines = dict(engines)
         self.lexicon = tuple(lexicon)
         self._image_transform = manifest.image.transform()
 
     @classmethod
-    def load(cls, directory: Path | str, *, provider: str = "auto", num_threads: int = 0) -> "Encoder":
-        """Read a bundle and start an engine for each of its graphs.
+    def load(
+        cls, directory: Path | str, *, provider: str = "auto", num_threads: int = 0, allow_fallback: bool = False
+    ) -> "Encoder":
+        """Read a bundle, start an engine for each of its graphs and run each once.
 
         Args:
             directory: the bundle.
-            provider: `auto`, `cpu` or `cuda`.
+            provider: one of `runtime.engines.PROVIDERS`.
             num_threads: threads within one call of an engine; 0 leaves it to the engine.
+            allow_fallback: whether another provider may stand in for one asked for by name; `fallback` then says why.
 
         Raises:
-            BundleError: the bundle is missing, incomplete, damaged or too new.
-            EngineError: a graph cannot be started on that provider.
+            BundleError: the bundle is missing, incomplete, damaged or too new, or a graph is not the manifest's.
+            EngineError: a graph does not run on that provider.
         """
         bundle = read_bundle(directory)
-        engines: dict[str, Engine] = {
-            name: start_engine(bundle.graph_file(name), provider=provider, num_threads=num_threads)
-            for name in bundle.manifest.graphs
-        }
-        return cls(bundle.manifest, bundle.text_transform(), engines, lexicon=bundle.lexicon())
+        text_transform, lexicon = bundle.text_transform(), bundle.lexicon()
+        started = start_engines(bundle, provider=provider, num_threads=num_threads, allow_fallback=allow_fallback)
+        return cls(bundle.manifest, text_transform, started.engines, lexicon=lexicon, fallback=started.fallback)
 
     @property
     def space(self) -> str:

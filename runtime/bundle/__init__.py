@@ -5,6 +5,7 @@ Public names: Manifest and its parts, Bundle, read_bundle, write_bundle.
 
 from runtime.bundle.manifest import (
     Calibration,
+    Decisions,
     Graph,
     ImageInput,
     Logistic,
@@ -20,6 +21,7 @@ from runtime.bundle.writer import write_bundle
 __all__ = [
     "Bundle",
     "Calibration",
+    "Decisions",
     "Graph",
     "ImageInput",
     "Logistic",

@@ -5,12 +5,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from runtime.preprocess.image import ImageTransform
+from runtime.preprocess.image import ImageTransform, Resample
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a reader of the previous version could misread a bundle."""
 
 Precision = Literal["fp32", "fp16", "int8"]
+Variant = Literal["fp32", "fp16", "int8_dynamic", "int8_static"]
+"""How a precision was reached: int8 with ranges measured as inputs come, or on calibration samples beforehand."""
 GraphName = Literal["image_encoder", "text_encoder", "fusion"]
 
 
@@ -25,12 +27,19 @@ class ImageInput(_Part):
     resize: Literal["squash", "crop"] = "squash"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    resample: Resample = "bicubic"
     patch_rows: int = Field(gt=0)
     patch_columns: int = Field(gt=0)
 
     def transform(self) -> ImageTransform:
         """Return the transform that these numbers describe."""
-        return ImageTransform(size_px=self.size_px, resize=self.resize, mean=self.mean, std=self.std)
+        return ImageTransform(
+            size_px=self.size_px, resize=self.resize, mean=self.mean, std=self.std, resample=self.resample
+        )
+
+    def canonical(self) -> str:
+        """Return the JSON that goes into the space's digest; a later field is in it only where it says something."""
+        return self.model_dump_json(exclude={"resample"} if self.resample == "bicubic" else None)
 
 
 class TextInput(_Part):
@@ -103,6 +112,81 @@ class OutputParity(_Part):
     smallest_cosine: float
 
 
+class Decisions(_Part):
+    """How often the graphs decide as PyTorch does, over `samples` real samples; None where a bundle does not decide.
+
+    Attributes:
+        samples: how many pairs.
+        top_hit: share of texts whose nearest picture is the same.
+        flagged_word: share of captions whose most suspicious word is the same.
+        best_box: share of phrases whose best box is the same (nine tenths of both are common).
+    """
+
+    samples: int
+    top_hit: float
+    flagged_word: float | None = None
+    best_box: float | None = None
+
+
+class TaskQuality(_Part):
+    """What a model is worth on validation samples, as shares in 0..1; None where the samples do not say.
+
+    Attributes:
+        recall_at_1: mean of text to image and image to text.
+        word_auroc: of wrong words among right ones.
+        acc_at_50: share of phrases whose box overlaps the true one by half.
+    """
+
+    recall_at_1: float | None = None
+    word_auroc: float | None = None
+    acc_at_50: float | None = None
+
+
+class Trial(_Part):
+    """One variant of one graph that was tried.
+
+    Attributes:
+        variant: what was tried.
+        bytes: size of its file.
+        ms: least milliseconds of a call, by batch size.
+        quality: of the bundle with this graph in this variant and the others in fp32; None when it was not asked.
+        verdict: why it was taken or not, in words.
+    """
+
+    variant: Variant
+    bytes: int
+    ms: dict[str, float] = {}
+    quality: TaskQuality | None = None
+    verdict: str
+
+
+class Choice(_Part):
+    """The variant that a graph got, and what else was tried."""
+
+    chosen: Variant
+    trials: tuple[Trial, ...]
+
+
+class PrecisionReport(_Part):
+    """How the precisions of a bundle came about.
+
+    Attributes:
+        asked: what the user asked for.
+        validation: the data that quality was measured on, in words.
+        hardware: where speed was measured.
+        fp32: quality of the bundle with every graph in fp32.
+        chosen: quality of the bundle as it is.
+        graphs: per graph, what was chosen and why.
+    """
+
+    asked: str
+    validation: str
+    hardware: str
+    fp32: TaskQuality
+    chosen: TaskQuality
+    graphs: dict[GraphName, Choice]
+
+
 class Provenance(_Part):
     """Where the weights come from."""
 
@@ -129,6 +213,6 @@ class Manifest(_Part):
     calibration: Calibration = Calibration()
     provenance: Provenance
     parity: dict[str, OutputParity] = Field(default={}, description="'graph.output' to its parity")
-    top_hit_agreement: float | None = Field(
-        default=None, description="share of parity samples whose best match is the same as PyTorch's"
-    )
+    top_hit_agreement: float | None = Field(default=None, description="of schema version 1; `decisions` has it since")
+    decisions: Decisions | None = None
+    precision: PrecisionReport | None = Field(default=None, description="None: every graph in fp32, nothing tried")

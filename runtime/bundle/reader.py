@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from tokenizers import Tokenizer
 
+from runtime.bundle.consistency import contradictions
 from runtime.bundle.digest import file_digest
 from runtime.bundle.manifest import SCHEMA_VERSION, Graph, Manifest
 from runtime.bundle.writer import MANIFEST
@@ -52,29 +53,48 @@ class Bundle:
         return TextTransform(tokenizer, max_subwords=self.manifest.text.max_subwords)
 
     def lexicon(self) -> list[str]:
-        """Return the bundle's list of frequent words, or an empty list when it has none."""
+        """Return the bundle's list of frequent words, or an empty list when it has none.
+
+        Raises:
+            BundleError: the file is no list of words.
+        """
         if self.manifest.text.lexicon is None:
             return []
-        return list(json.loads((self.directory / self.manifest.text.lexicon).read_text()))
+        file = self.directory / self.manifest.text.lexicon
+        try:
+            entries = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{file} is not a list of words ({error}). Export the bundle again.") from error
+        if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+            raise BundleError(f"{file} is not a list of words. Export the bundle again.")
+        return entries
 
 
 def read_bundle(directory: Path | str) -> Bundle:
-    """Read the manifest and check every file against its digest.
+    """Read the manifest, check every file against its digest, and the manifest against itself.
 
     Raises:
-        BundleError: `bundle_missing`, `bundle_invalid` (the manifest cannot be understood), `bundle_too_new`,
-            or `bundle_damaged` (a file is missing or its digest is another).
+        BundleError: `bundle_missing`, `bundle_invalid` (the manifest cannot be understood, or contradicts itself),
+            `bundle_too_new`, or `bundle_damaged` (a file is missing, cannot be read, or its digest is another).
     """
     directory = Path(directory)
     manifest = _read_manifest(directory)
     for name, expected in manifest.files.items():
         file = directory / name
-        if Path(name).name != name or not file.is_file():
+        try:
+            if Path(name).name != name or not file.is_file():
+                raise BundleError(
+                    f"bundle {directory} is incomplete: {name} is missing. Copy or export the bundle again.",
+                    code="bundle_damaged",
+                )
+            found = file_digest(file)
+        except OSError as error:
             raise BundleError(
-                f"bundle {directory} is incomplete: {name} is missing. Copy or export the bundle again.",
+                f"bundle {directory} cannot be used: {name} cannot be read ({error.strerror or error}). Make it "
+                "readable, or copy the bundle again.",
                 code="bundle_damaged",
-            )
-        if (found := file_digest(file)) != expected:
+            ) from error
+        if found != expected:
             raise BundleError(
                 f"bundle {directory} is damaged: {name} has digest {found[:12]}…, its manifest says {expected[:12]}…. "
                 "Copy or export the bundle again.",
@@ -87,13 +107,17 @@ def read_bundle(directory: Path | str) -> Bundle:
     for needed in ("image_encoder", "text_encoder"):
         if needed not in manifest.graphs:
             raise GraphMissingError(f"bundle {directory} has no {needed} graph; a bundle needs both encoders.")
+    if found_wrong := list(contradictions(manifest)):
+        raise BundleError(
+            f"the manifest of {directory} contradicts itself: {'; '.join(found_wrong)}. Export the bundle again."
+        )
     return Bundle(directory, manifest)
 
 
 def _read_manifest(directory: Path) -> Manifest:
     file = directory / MANIFEST
     try:
-        raw = json.loads(file.read_text())
+        raw = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BundleError(
             f"{directory} holds no bundle ({MANIFEST} is missing). `vernier export` and `vernier import` make one.",

@@ -6,13 +6,16 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from runtime.bundle.digest import file_digest, space_digest
+from runtime.bundle.digest import file_digest, space_of
 from runtime.bundle.manifest import (
     Calibration,
+    Decisions,
     Graph,
+    GraphName,
     ImageInput,
     Manifest,
     OutputParity,
+    PrecisionReport,
     Provenance,
     TextInput,
 )
@@ -28,13 +31,14 @@ def write_bundle(
     files: Mapping[str, Path],
     image: ImageInput,
     text: TextInput,
-    graphs: Mapping[str, Graph],
+    graphs: Mapping[GraphName, Graph],
     embedding_dim: int,
     temperature: float,
     provenance: Provenance,
     calibration: Calibration | None = None,
     parity: Mapping[str, OutputParity] | None = None,
-    top_hit_agreement: float | None = None,
+    decisions: Decisions | None = None,
+    precision: PrecisionReport | None = None,
 ) -> Manifest:
     """Copy the files into a new bundle and write its manifest with their digests.
 
@@ -60,14 +64,7 @@ def write_bundle(
         manifest = Manifest.model_validate(
             {
                 "name": name,
-                "space": space_digest(
-                    {
-                        "image_encoder": digests[graphs["image_encoder"].file],
-                        "text_encoder": digests[graphs["text_encoder"].file],
-                        "tokenizer": digests[text.tokenizer],
-                    },
-                    image.model_dump_json(),
-                ),
+                "space": space_of(graphs, text, image, digests),
                 "embedding_dim": embedding_dim,
                 "temperature": temperature,
                 "image": image,
@@ -77,7 +74,8 @@ def write_bundle(
                 "calibration": calibration or Calibration(),
                 "provenance": provenance,
                 "parity": dict(parity or {}),
-                "top_hit_agreement": top_hit_agreement,
+                "decisions": decisions,
+                "precision": precision,
             }
         )
         (staging / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")

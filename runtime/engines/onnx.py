@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 from runtime.engines.protocol import Arrays
 from runtime.errors import EngineError
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDERS = {
+    "tensorrt-ep": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
 
 
 class OnnxEngine:
@@ -21,7 +25,8 @@ class OnnxEngine:
 
         Args:
             file: the ONNX file.
-            provider: `cpu` or `cuda`.
+            provider: `cpu`, `cuda`, or `tensorrt-ep` (ONNX Runtime's own TensorRT provider, which builds its engines
+                as it starts and keeps them in `engines/ep` beside the file where it may write there).
             num_threads: threads within one call; 0 leaves it to ONNX Runtime.
 
         Raises:
@@ -34,7 +39,9 @@ class OnnxEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(str(file), options, providers=[_PROVIDERS[provider]])
+            if provider != "cpu":
+                ort.preload_dlls()  # CUDA's libraries from NVIDIA's wheels, where they are installed
+            self._session = ort.InferenceSession(str(file), options, providers=[_named(provider, file)])
         except Exception as error:  # ONNX Runtime has no common base class for its errors
             raise EngineError(f"{file.name} cannot be loaded on {provider}: {error}") from error
         used = self._session.get_providers()[0]
@@ -65,3 +72,15 @@ def available_providers() -> list[str]:
     """Return the providers that this build of ONNX Runtime lists; a listed one may still fail to start."""
     listed = set(ort.get_available_providers())
     return [name for name, full in _PROVIDERS.items() if full in listed]
+
+
+def _named(provider: str, file: Path) -> str | tuple[str, dict[str, str]]:
+    if provider != "tensorrt-ep":
+        return _PROVIDERS[provider]
+    cache = str(file.parent / "engines" / "ep")
+    return _PROVIDERS[provider], {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": cache,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": cache,
+    }

@@ -28,6 +28,7 @@ _NO_PICTURE = (
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 Resize = Literal["squash", "crop"]
+Resample = Literal["bilinear", "bicubic", "lanczos"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +41,14 @@ class ImageTransform:
             box, in fractions, in the input); `crop` scales the shorter side and cuts the centre, as CLIP does.
         mean: per channel (red, green, blue), subtracted after scaling to 0..1.
         std: per channel, divided by afterwards.
+        resample: the filter that scales.
     """
 
     size_px: int
     resize: Resize = "squash"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    resample: Resample = "bicubic"
 
     def apply(self, image: Image.Image) -> NDArray[np.float32]:
         """Return the input for one RGB picture: float32 [3, size_px, size_px]."""
@@ -68,10 +71,17 @@ class ImageTransform:
         return (left + x0 * scale_x, top + y0 * scale_y, left + x1 * scale_x, top + y1 * scale_y)
 
     def _fit(self, image: Image.Image) -> Image.Image:
-        size = (self.size_px, self.size_px)
-        if self.resize == "crop":
-            return ImageOps.fit(image, size, Image.Resampling.BICUBIC)
-        return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+        size = self.size_px
+        width, height = image.size
+        if self.resize == "crop":  # rounded down both times, as CLIP's own transform in transformers does
+            short = min(width, height)
+            width, height = int(size * width / short), int(size * height / short)
+        else:
+            width = height = size
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling[self.resample.upper()])
+        left, top = (width - size) // 2, (height - size) // 2
+        return image if image.size == (size, size) else image.crop((left, top, left + size, top + size))
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, target_px: int | None = None) -> Image.Image:

@@ -19,7 +19,8 @@ COMMANDS = {
     "index verify": {"gallery", "--json"},
     "index compact": {"gallery"},
     "index rebuild": {"gallery"},
-    "index tune": {"gallery", "--vectors", "--json"},
+    "index tune": {"gallery", "--vectors", "--kind", "--json"},
+    "index copy": {"source", "destination", "--json"},
     "index migrate": {"gallery", "--bundle", "--rollback", "--discard", "--url", "--api-key"},
     "search": {
         "text", "--image", "--url", "--gallery", "--bundle", "--top-k", "--target", "--filter", "--rerank", "--explain",
@@ -29,7 +30,11 @@ COMMANDS = {
     "proofread": {"image", "text", "--suggestions", "--threshold", "--url", "--bundle", "--api-key", "--json"},
     "scenes": {"out", "--count", "--seed", "--split", "--world", "--size", "--shards"},
     "train": {"--recipe", "--data", "--workdir", "--resume", "--max-steps", "--quiet", "--seed", "--num-steps"},
-    "export": {"checkpoint", "--out", "--precision", "--data", "--name", "--json"},
+    "export": {
+        "checkpoint", "--out", "--precision", "--data", "--validation", "--images", "--name", "--json",
+    },
+    "engines": {"bundle", "--batch", "--force", "--json"},
+    "import": {"source", "--out", "--precision", "--validation", "--images", "--name", "--json"},
     "eval": {
         "bundle", "--suite", "--retrieval", "--hard-negatives", "--grounding", "--judgements", "--image-pairs",
         "--statements", "--images", "--split", "--limit", "--data", "--json", "--items", "--report", "--threads",

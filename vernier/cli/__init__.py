@@ -10,7 +10,7 @@ import sys
 import typer
 
 from runtime.errors import UsageError, VernierError
-from vernier.cli import doctor, eval, export, ground, index, proofread, scenes, search, serve, train
+from vernier.cli import doctor, engines, eval, export, ground, import_, index, proofread, scenes, search, serve, train
 
 __all__ = ["app", "main"]
 
@@ -29,6 +29,8 @@ app.command("proofread")(proofread.proofread)
 app.command("scenes")(scenes.scenes)
 app.command("train")(train.train)
 app.command("export")(export.export)
+app.command("engines")(engines.engines)
+app.command("import")(import_.import_)
 app.command("eval")(eval.evaluate)
 app.command("doctor")(doctor.doctor)
 

@@ -20,9 +20,32 @@ def sources(tmp_path: Path) -> dict[str, Path]:
     return {name: folder / name for name in contents}
 
 
-def graph(file: str) -> Graph:
-    tensor = TensorSpec(name="x", dtype="float32", shape=("batch", 4))
-    return Graph(file=file, precision="fp32", opset=18, inputs=(tensor,), outputs=(tensor,))
+SHAPES: dict[str, tuple[int | str, ...]] = {
+    "pixels": ("batch", 3, 32, 32),
+    "image_embedding": ("batch", 4),
+    "patch_tokens": ("batch", 16, 6),
+    "ids": ("batch", "subwords"),
+    "mask": ("batch", "subwords"),
+    "text_embedding": ("batch", 4),
+    "word_tokens": ("batch", "subwords", 5),
+    "match": ("batch",),
+}
+
+
+def graph(file: str, inputs: str, outputs: str, **shapes: tuple[int | str, ...]) -> Graph:
+    def specs(names: str) -> tuple[TensorSpec, ...]:
+        return tuple(
+            TensorSpec(
+                name=name, dtype="int64" if name in ("ids", "mask") else "float32", shape=(SHAPES | shapes)[name]
+            )
+            for name in names.split()
+        )
+
+    return Graph(file=file, precision="fp32", opset=18, inputs=specs(inputs), outputs=specs(outputs))
+
+
+IMAGES = graph("image_encoder.onnx", "pixels", "image_embedding patch_tokens")
+TEXTS = graph("text_encoder.onnx", "ids mask", "text_embedding word_tokens")
 
 
 def write(out: Path, sources: dict[str, Path], **changes: object) -> Manifest:
@@ -31,7 +54,7 @@ def write(out: Path, sources: dict[str, Path], **changes: object) -> Manifest:
         "files": sources,
         "image": ImageInput(size_px=32, patch_rows=4, patch_columns=4),
         "text": TextInput(max_subwords=16),
-        "graphs": {"image_encoder": graph("image_encoder.onnx"), "text_encoder": graph("text_encoder.onnx")},
+        "graphs": {"image_encoder": IMAGES, "text_encoder": TEXTS},
         "embedding_dim": 4,
         "temperature": 0.07,
         "provenance": Provenance(recipe="none", data="none"),
@@ -56,8 +79,10 @@ def test_the_space_follows_the_weights_and_the_transform(tmp_path: Path, sources
     first = write(tmp_path / "a", sources)
     again = write(tmp_path / "b", sources, name="another name")
     assert first.space == again.space
-    other_input = ImageInput(size_px=64, patch_rows=4, patch_columns=4)
+    other_input = ImageInput(size_px=32, patch_rows=4, patch_columns=4, resize="crop")
     assert write(tmp_path / "c", sources, image=other_input).space != first.space
+    bilinear = ImageInput(size_px=32, patch_rows=4, patch_columns=4, resample="bilinear")
+    assert write(tmp_path / "e", sources, image=bilinear).space != first.space
     sources["text_encoder.onnx"].write_bytes(b"other weights")
     assert write(tmp_path / "d", sources).space != first.space
 
@@ -154,3 +179,55 @@ def test_a_missing_graph_is_named(tmp_path: Path, sources: dict[str, Path]) -> N
     (out / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(GraphMissingError, match="text_encoder"):
         read_bundle(out)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"image_encoder": graph("image_encoder.onnx", "mask", "image_embedding patch_tokens")}, "takes mask in place"),
+        ({"text_encoder": graph("text_encoder.onnx", "ids mask", "text_embedding")}, "gives no word_tokens"),
+        (
+            {"image_encoder": graph("image_encoder.onnx", "pixels", "image_embedding patch_tokens",
+                                    pixels=("batch", 3, 48, 48))},
+            "pixels of image_encoder has 48",
+        ),
+        (
+            {"image_encoder": graph("image_encoder.onnx", "pixels", "image_embedding patch_tokens",
+                                    patch_tokens=("batch", 9, 6))},
+            "patch_tokens of image_encoder has 9 where the rest of the manifest says 16",
+        ),
+        (
+            {"text_encoder": graph("text_encoder.onnx", "ids mask", "text_embedding word_tokens",
+                                   text_embedding=("batch", 5))},
+            "text_embedding of text_encoder has 5",
+        ),
+        (
+            {"fusion": graph("text_encoder.onnx", "word_tokens mask patch_tokens", "match",
+                             word_tokens=("batch", "subwords", 7))},
+            "text_encoder gives word_tokens of width 5, fusion takes 7",
+        ),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_contradicts_itself_is_refused(
+    tmp_path: Path, sources: dict[str, Path], changes: dict[str, Graph], said: str
+) -> None:
+    out = tmp_path / "bundle"
+    write(out, sources, graphs={"image_encoder": IMAGES, "text_encoder": TEXTS, **changes})
+    with pytest.raises(BundleError, match=said):
+        read_bundle(out)
+
+
+def test_a_manifest_of_another_bundle_is_refused(tmp_path: Path, sources: dict[str, Path]) -> None:
+    """Its digests were made to fit, as by somebody who swapped a graph by hand; the space still tells."""
+    manifest = write(tmp_path / "a", sources)
+    sources["text_encoder.onnx"].write_bytes(b"another model")
+    other = write(tmp_path / "b", sources)
+    (tmp_path / "a" / "text_encoder.onnx").write_bytes(b"another model")
+    edit_manifest(tmp_path / "a", files=other.files)
+    assert manifest.space != other.space
+    with pytest.raises(BundleError, match="do not make the space"):
+        read_bundle(tmp_path / "a")
+
+
+def test_the_demo_of_schema_1_is_still_read(demo_bundle: Path) -> None:
+    assert read_bundle(demo_bundle).manifest.schema_version <= SCHEMA_VERSION

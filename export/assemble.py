@@ -1,0 +1,265 @@
+"""From graphs that torch holds to a bundle on disk: files, parity, precision, calibration, manifest.
+
+Checkpoints of our own and public ones both end here, so both pass the same gates.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from export.calibrate import calibrate
+from export.choose import Chosen, choose, precision_of
+from export.drawn import drawn_cases
+from export.graphs import GraphPlan, TorchEngine
+from export.onnx_file import OPSET, write_onnx
+from export.parity import TOLERANCE, Case, ParityReport, Tolerance, agreement, case_of, check, measure, samples_of
+from export.task_quality import Validation, validation_of, with_edits
+from export.variants import Variant
+from runtime.bundle import Calibration, Graph, ImageInput, Manifest, Provenance, TextInput, write_bundle
+from runtime.bundle.manifest import GraphName, PrecisionReport
+from runtime.bundle.writer import MANIFEST
+from runtime.encoder import Encoder
+from runtime.engines import Engine
+from runtime.engines.protocol import Arrays
+from runtime.errors import BundleError
+from training.data.source import Sample
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all)."""
+
+PARITY_SAMPLES = 120
+LEAST_PARITY_SAMPLES = 100
+QUANTISING_SAMPLES = 64
+VALIDATION_SAMPLES = 480
+CALIBRATION_SAMPLES = 400
+HELD_OUT = PARITY_SAMPLES + QUANTISING_SAMPLES + VALIDATION_SAMPLES
+
+_QUANTISING_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What was written and how faithful it is."""
+
+    bundle: Path
+    manifest: Manifest
+    parity: ParityReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exportable:
+    """A model and all that its bundle will say of it.
+
+    Attributes:
+        name: the bundle's.
+        plans: its graphs.
+        tokenizer: of its texts.
+        lexicon: frequent words, candidates for suggestions.
+        image: what its image encoder takes.
+        max_subwords: the longest text.
+        dim: of the joint space.
+        temperature: what cosines were divided by in training.
+        provenance: where its weights come from.
+        calibration: what is known of it beforehand; None when it is to be fitted on the samples.
+    """
+
+    name: str
+    plans: Sequence[GraphPlan]
+    tokenizer: Tokenizer
+    lexicon: Sequence[str]
+    image: ImageInput
+    max_subwords: int
+    dim: int
+    temperature: float
+    provenance: Provenance
+    calibration: Calibration | None = None
+
+
+def assemble(
+    model: Exportable,
+    samples: Sequence[Sample],
+    out: Path,
+    *,
+    precision: str,
+    data_name: str,
+    validation: Validation | None = None,
+    tolerance: Tolerance | None = None,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Write a model's bundle, and refuse one that does not say what the model says.
+
+    Args:
+        model: what is exported.
+        samples: pairs that training has not seen; the first are compared (with drawn scenes where they are fewer than
+            `LEAST_PARITY_SAMPLES`), the next quantise, the rest validate.
+        out: the bundle's directory.
+        precision: one of `export.choose.ASKED`.
+        data_name: what the samples are, in words.
+        validation: what quality is asked of; the samples' own questions when None.
+        tolerance: how far the graphs may be from the model; that of their precision when None.
+        progress: called after each stage.
+
+    Raises:
+        ExportError: `parity_failed`, `quality_failed`, `precision_unsupported`, or the model cannot be expressed.
+    """
+    samples = with_edits(samples, seed=0)
+    tick = _ticker(progress, len(model.plans) * (1 if precision == "fp32" else 2) + 4)
+    with tempfile.TemporaryDirectory(prefix="vernier-export-") as folder:
+        work = Path(folder)
+        files: dict[GraphName, Path] = {}
+        for plan in model.plans:
+            files[plan.name] = work / f"{plan.name}.onnx"
+            write_onnx(plan, files[plan.name], max_subwords=model.max_subwords)
+            tick()
+        plain: dict[GraphName, Variant] = {plan.name: "fp32" for plan in model.plans}
+        _write(work / "fp32", model, files, plain, Calibration(), name=model.name)
+        encoder = Encoder.load(work / "fp32", provider="cpu")
+        cases = [_case(sample) for sample in samples[:PARITY_SAMPLES]]
+        cases += drawn_cases(max(0, LEAST_PARITY_SAMPLES - len(cases)), size_px=model.image.size_px)
+        torch_engines: dict[str, Engine] = {plan.name: TorchEngine(plan) for plan in model.plans}
+        reference = Encoder(encoder.manifest, encoder.text_transform, torch_engines, lexicon=encoder.lexicon)
+        parity = _compare(reference, encoder, cases)
+        check(parity, tolerance or TOLERANCE["fp32"])
+        tick()
+        chosen: Chosen | None = None
+        if precision != "fp32":
+            rest = samples[PARITY_SAMPLES + QUANTISING_SAMPLES :] or samples
+            asked = validation or validation_of(rest[:VALIDATION_SAMPLES], work / "validation", name=data_name)
+            quantising = samples[PARITY_SAMPLES : PARITY_SAMPLES + QUANTISING_SAMPLES] or samples
+            chosen = choose(
+                precision,
+                encoder,
+                files,
+                work,
+                inputs=graph_inputs(encoder, quantising),
+                validation=asked,
+                tick=tick,
+            )
+            _write(work / "chosen", model, chosen.files, chosen.variants, Calibration(), name=model.name)
+            encoder = Encoder.load(work / "chosen", provider="cpu")
+            parity = _compare(reference, encoder, cases)
+            check(parity, tolerance or _loosest(chosen.variants.values()))
+        tick()
+        calibration = model.calibration or calibrate(encoder, samples[:CALIBRATION_SAMPLES])
+        tick()
+        manifest = _write(
+            out,
+            model,
+            chosen.files if chosen else files,
+            chosen.variants if chosen else plain,
+            calibration,
+            name=model.name,
+            parity=parity,
+            report=chosen.report if chosen else None,
+        )
+        tick()
+    return ExportReport(bundle=out, manifest=manifest, parity=parity)
+
+
+def graph_inputs(encoder: Encoder, samples: Sequence[Sample]) -> dict[GraphName, list[Arrays]]:
+    """Real inputs of each graph, in batches, each graph's from the graphs before it."""
+    cases = [_case(sample) for sample in samples]
+    found: dict[GraphName, list[Arrays]] = {name: [] for name in encoder.manifest.graphs}
+    for at in range(0, len(cases), _QUANTISING_BATCH):
+        some = samples_of(encoder, cases[at : at + _QUANTISING_BATCH])
+        values: dict[str, Arrays] = {}
+        known: dict[str, NDArray[Any]] = {"pixels": some.pixels, "ids": some.ids, "mask": some.mask}
+        for name, graph in encoder.manifest.graphs.items():
+            values[name] = {spec.name: known[spec.name] for spec in graph.inputs}
+            found[name].append(values[name])
+            passed_on = [output for output in _PASSED_ON if graph.has_output(output)]
+            if passed_on:
+                known |= encoder.engines[name].run(values[name], passed_on)
+    return found
+
+
+_PASSED_ON = ("patch_tokens", "word_tokens")
+
+
+def refuse_other_directory(out: Path) -> None:
+    """Say so now what the writer would say after minutes of work.
+
+    Raises:
+        BundleError: the directory holds something that is no bundle.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / MANIFEST).exists():
+        raise BundleError(f"{out} is not empty and holds no bundle; name another directory.")
+
+
+def _case(sample: Sample) -> Case:
+    phrase = sample.phrases[0][0] if sample.phrases else None
+    return case_of(sample.image, sample.caption, sample.edited or sample.caption, phrase)
+
+
+def _compare(reference: Encoder, encoder: Encoder, cases: Sequence[Case]) -> ParityReport:
+    graphs = encoder.manifest.graphs
+    report = measure(graphs, reference.engines, encoder.engines, samples_of(encoder, cases))
+    return ParityReport(outputs=report.outputs, scale=report.scale, decisions=agreement(reference, encoder, cases))
+
+
+def _loosest(variants: Iterable[Variant]) -> Tolerance:
+    precisions = {precision_of(variant) for variant in variants}
+    return TOLERANCE["int8" if "int8" in precisions else "fp16" if "fp16" in precisions else "fp32"]
+
+
+def _write(
+    out: Path,
+    model: Exportable,
+    files: Mapping[GraphName, Path],
+    variants: Mapping[GraphName, Variant],
+    calibration: Calibration,
+    *,
+    name: str,
+    parity: ParityReport | None = None,
+    report: PrecisionReport | None = None,
+) -> Manifest:
+    with tempfile.TemporaryDirectory(prefix="vernier-export-") as folder:
+        tokenizer, lexicon = Path(folder) / "tokenizer.json", Path(folder) / "lexicon.json"
+        model.tokenizer.save(str(tokenizer))
+        lexicon.write_text(json.dumps(list(model.lexicon), ensure_ascii=False) + "\n", encoding="utf-8")
+        return write_bundle(
+            out,
+            name=name,
+            files={
+                **{f"{graph}.onnx": file for graph, file in files.items()},
+                tokenizer.name: tokenizer,
+                lexicon.name: lexicon,
+            },
+            image=model.image,
+            text=TextInput(tokenizer=tokenizer.name, max_subwords=model.max_subwords, lexicon=lexicon.name),
+            graphs={
+                plan.name: Graph(
+                    file=f"{plan.name}.onnx",
+                    precision=precision_of(variants[plan.name]),
+                    opset=OPSET,
+                    inputs=plan.inputs(),
+                    outputs=plan.outputs,
+                )
+                for plan in model.plans
+            },
+            embedding_dim=model.dim,
+            temperature=model.temperature,
+            provenance=model.provenance,
+            calibration=calibration,
+            parity=parity.outputs if parity else None,
+            decisions=parity.decisions if parity else None,
+            precision=report,
+        )
+
+
+def _ticker(progress: Progress | None, total: int) -> Callable[[], None]:
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+
+    return tick
