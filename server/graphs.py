@@ -45,7 +45,13 @@ class Graphs:
         """Return an encoder for threads: whatever it runs goes through the batches here."""
         encoder = self._encoder
         engines: Mapping[str, Engine] = {name: _BatchedEngine(self, name) for name in encoder.engines}
-        return Encoder(encoder.manifest, encoder.text_transform, engines, lexicon=encoder.lexicon)
+        return Encoder(
+            encoder.manifest,
+            encoder.text_transform,
+            engines,
+            lexicon=encoder.lexicon,
+            fallback=encoder.fallback,
+        )
 
     def provider(self, graph: str) -> str:
         """Return what really runs a graph."""

@@ -71,6 +71,11 @@ class Metrics:
             ("graph", "provider", "precision"),
             registry=registry,
         )
+        self.engine_fallback = Gauge(
+            "vernier_engine_fallback",
+            "1 when the graphs do not run on the provider that was asked for; /info says why.",
+            registry=registry,
+        )
 
         # Looked up for every request: the library's own way there takes a lock and several times as long.
         self._requests = functools.cache(self.requests.labels)

@@ -208,7 +208,12 @@ class Service:
         return self._read(settings.bundle)
 
     def _read(self, bundle: Path) -> Encoder:
-        return Encoder.load(bundle, provider=self.settings.provider, num_threads=self.settings.engine_threads)
+        return Encoder.load(
+            bundle,
+            provider=self.settings.provider,
+            num_threads=self.settings.engine_threads,
+            allow_fallback=self.settings.provider_fallback,
+        )
 
     def _model(self, encoder: Encoder) -> Model:
         """Give an encoder its threads and caches, and run every graph once."""
@@ -226,6 +231,7 @@ class Service:
         engines.warm_up()
         for name, graph in encoder.manifest.graphs.items():
             self.metrics.engine.labels(name, encoder.engines[name].provider, graph.precision).set(1)
+        self.metrics.engine_fallback.set(encoder.fallback is not None)
         seen: ByteCache[Seen] = ByteCache(
             for_pictures, on_lookup=lambda hit: self.metrics.cache_asked("pictures", has_it=hit)
         )

@@ -75,7 +75,13 @@ class Settings(BaseSettings):
     )
     rate_burst: int = Field(default=20, ge=1, le=1_000_000, description="requests of one key that may come at once")
 
-    provider: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where the graphs run")
+    provider: Literal["auto", "tensorrt", "tensorrt-ep", "cuda", "cpu"] = Field(
+        default="auto",
+        description="where the graphs run; tensorrt takes what `vernier engines` built, tensorrt-ep builds at start",
+    )
+    provider_fallback: bool = Field(
+        default=False, description="let another provider stand in, loudly, for one asked for that cannot be had"
+    )
     engine_threads: int = Field(default=0, ge=0, le=256, description="threads within one engine call; 0: all cores")
     engine_workers: int = Field(default=1, ge=1, le=64, description="batches that engines run at the same time")
     max_batch_ms: float = Field(

@@ -26,6 +26,7 @@ async def info(service: ServiceOf) -> Response:
             name: GraphInfo(provider=encoder.engines[name].provider, precision=graph.precision)
             for name, graph in encoder.manifest.graphs.items()
         },
+        provider_fallback=encoder.fallback,
         galleries=await service.store(lambda: [describe(name, gallery) for name, gallery in galleries.items()]),
         limits=Limits(**{name: getattr(service.settings, name) for name in Limits.model_fields}),
     )

@@ -53,5 +53,8 @@ class InfoAnswer(Answer):
     version: str
     bundle: BundleInfo
     graphs: dict[str, GraphInfo]
+    provider_fallback: str | None = Field(
+        description="why the graphs are not on the provider that was asked for; null when they are"
+    )
     galleries: list[GalleryAnswer]
     limits: Limits
