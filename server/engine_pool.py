@@ -177,14 +177,16 @@ class EnginePool:
         """
         self.graphs.warm_up()
 
-    async def canary(self) -> None:
-        """Send a tiny picture and a text the way that all go.
+    async def canary(self) -> Floats:
+        """Send a tiny picture and a text the way that all go; return the text's embedding.
 
         Raises:
             EngineError: an engine failed.
         """
         image = await self.decode(decode_image, _CANARY)
-        await asyncio.gather(self.image_features([image]), self._read(["a picture"]))
+        _, [text] = await asyncio.gather(self.image_features([image]), self._read(["a picture"]))
+        embedding: Floats = text["text_embedding"]
+        return embedding
 
     @property
     def idle_s(self) -> float:

@@ -1,7 +1,8 @@
 """How long a batch will take, learned from those that ran."""
 
 _MEMORY = 0.97
-_SAMPLES_TO_TRUST = 8
+_SAMPLES_TO_TRUST = 3
+_SAMPLES_TO_KEEP = 8
 _OUTLIER = 4.0
 
 
@@ -9,13 +10,23 @@ class LatencyFit:
     """Seconds of a batch as `fixed + rows x each`: least squares over the batches seen, of which old ones fade."""
 
     def __init__(self) -> None:
-        self._seen = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._seen = self._most_rows = 0
         self._weight = self._rows = self._rows2 = self._seconds = self._rows_seconds = 0.0
 
     def learn(self, rows: int, seconds: float) -> None:
-        """Take one batch in. A hiccup of the machine counts as a few times what was expected, no more."""
+        """Take one batch in.
+
+        A hiccup of the machine counts as a few times what was expected, no more; and when it came so early that only
+        the expectation can be wrong, that is given up.
+        """
+        self._most_rows = max(self._most_rows, rows)
         if self._seen >= _SAMPLES_TO_TRUST:
-            seconds = min(seconds, _OUTLIER * self.seconds(rows))
+            seconds = min(seconds, _OUTLIER * self.seconds(self._most_rows))
+        if self._seen < _SAMPLES_TO_KEEP and _OUTLIER * seconds < self.seconds(rows):
+            self._forget()
         self._seen += 1
         self._weight = self._weight * _MEMORY + 1
         self._rows = self._rows * _MEMORY + rows

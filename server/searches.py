@@ -69,6 +69,20 @@ class Searches:
             stopwatch.waited("search", ticket.queued_s, since_s=ticket.since, worked_s=ticket.alone_s)
         return found[0]
 
+    async def canary(self, gallery: Gallery, vector: Floats) -> None:
+        """Search once, for nothing.
+
+        Raises:
+            GalleryError: the gallery cannot be searched with this vector.
+            EngineError: the loop died.
+        """
+        await self.search(Query(gallery=gallery, vector=vector, top_k=1, target="image"))
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a loop died and no search has run since."""
+        return self._batcher.has_failed
+
     def waiting(self) -> int:
         """Return how many searches wait."""
         return self._batcher.depth().get("search", 0)

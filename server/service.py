@@ -16,15 +16,16 @@ from server.door import Door
 from server.engine_pool import EnginePool
 from server.errors import RequestError
 from server.fetching import Fetcher
-from server.galleries import Galleries
+from server.galleries import DEFAULT, Galleries
 from server.metrics import Metrics
 from server.migrations import Migrations
 from server.models import Model, Models
 from server.rate_limits import RateLimits
 from server.searches import Searches
 from server.settings import Settings
-from server.version import version_of_vernier
+from server.thread_budget import ThreadBudget
 from server.upkeep import Upkeep
+from server.version import version_of_vernier
 from server.workers import Workers
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Service:
         )
         self.rate_limits = RateLimits(per_s=settings.rate_limit, burst=settings.rate_burst)
         self.door = Door(self)
+        self.threads = ThreadBudget.of(settings)
         self.is_draining = False
         self._encoder = encoder
         self._store: Workers | None = None
@@ -102,7 +104,7 @@ class Service:
             allow_private=settings.url_private,
         )
         self.searches = Searches(
-            num_loops=settings.search_workers, max_batch_s=settings.max_batch_ms / 1000, watcher=self.metrics
+            num_loops=self.threads.search, max_batch_s=settings.max_batch_ms / 1000, watcher=self.metrics
         )
         if settings.otlp_endpoint:
             from server.tracing import Tracer  # not paid for by who has no collector
@@ -151,22 +153,25 @@ class Service:
         """Whether requests are taken."""
         if self._store is None or self.is_draining:
             return False
-        return not any(model.engines.has_failed for model in self.models.all())
+        return not self.searches.has_failed and not any(model.engines.has_failed for model in self.models.all())
 
     async def check_life(self) -> None:
-        """Make sure that a picture and a text get all the way through decoding, tokenising and the engines.
+        """Make sure that a picture and a text get all the way through decoding, tokenising, the engines and a search.
 
         Nothing is run while batches finish anyway.
 
         Raises:
             RequestError: `not_ready` when they do not, in `canary_timeout_s`.
         """
-        if self._store is None or self.engines.idle_s < _CANARY_PAUSE_S:
+        if self._store is None or (self.engines.idle_s < _CANARY_PAUSE_S and not self.searches.has_failed):
             return
         with work.doing(work.Work()):
             try:
                 async with asyncio.timeout(self.settings.canary_timeout_s):
-                    await self.engines.canary()
+                    vector = await self.engines.canary()
+                    await self.searches.canary(self.galleries.get(DEFAULT), vector)
+            except GalleryError:
+                pass  # that is the gallery's trouble, and whoever asks it is told
             except TimeoutError:
                 raise RequestError("the engines answer no more.", code="not_ready") from None
             except EngineError:
@@ -211,7 +216,7 @@ class Service:
         return Encoder.load(
             bundle,
             provider=self.settings.provider,
-            num_threads=self.settings.engine_threads,
+            num_threads=self.threads.engine,
             allow_fallback=self.settings.provider_fallback,
         )
 
@@ -221,8 +226,8 @@ class Service:
         for_texts, for_pictures = settings.cache_bytes // 4, settings.cache_bytes - settings.cache_bytes // 4
         engines = EnginePool(
             encoder,
-            engine_workers=settings.engine_workers,
-            decode_workers=settings.decode_workers,
+            engine_workers=self.threads.engine_workers,
+            decode_workers=self.threads.decode,
             judge_workers=settings.judge_workers,
             max_batch_s=settings.max_batch_ms / 1000,
             watcher=self.metrics,

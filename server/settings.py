@@ -17,7 +17,7 @@ from runtime.errors import UsageError
 PREFIX = "VERNIER_"
 Scope = Literal["read", "write"]
 
-_READ_ELSEWHERE = ("API_KEY", "CHROMIUM", "DATA", "DEBUG", "SCREENSHOTS", "URL")
+_READ_ELSEWHERE = ("API_KEY", "CHROMIUM", "DATA", "DEBUG", "MILVUS_TOKEN", "SCREENSHOTS", "URL")
 """Variables of the command line, the client, the load tests and the tests."""
 
 
@@ -82,7 +82,12 @@ class Settings(BaseSettings):
     provider_fallback: bool = Field(
         default=False, description="let another provider stand in, loudly, for one asked for that cannot be had"
     )
-    engine_threads: int = Field(default=0, ge=0, le=256, description="threads within one engine call; 0: all cores")
+    engine_threads: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="threads within one engine call; 0: the cores divided by ENGINE_WORKERS",
+    )
     engine_workers: int = Field(default=1, ge=1, le=64, description="batches that engines run at the same time")
     max_batch_ms: float = Field(
         default=100.0, gt=0, le=60_000, description="how long a batch of more than one input should take at most"
@@ -93,7 +98,9 @@ class Settings(BaseSettings):
         le=64,
         description="groundings and proofreadings at the same time; what they run is batched",
     )
-    decode_workers: int = Field(default=2, ge=1, le=64, description="pictures decoded at the same time")
+    decode_workers: int = Field(
+        default=0, ge=0, le=64, description="pictures decoded at the same time; 0: as many as there are cores"
+    )
     store_workers: int = Field(default=2, ge=1, le=64, description="gallery reads and writes at the same time")
     search_workers: int = Field(default=1, ge=1, le=64, description="batches of searches at the same time")
     max_waiting: int = Field(
@@ -103,7 +110,8 @@ class Settings(BaseSettings):
         default=None,
         gt=0,
         le=3_600_000,
-        description="longest predicted wait to be let in; four usual requests (250 ms at least, 50 ms while others are refused) when unset",
+        description="longest predicted wait to be let in; when unset, four usual requests (250 ms at least, "
+        "50 ms while others are refused)",
     )
     request_timeout_s: float = Field(
         default=60.0, gt=0, le=3600, description="seconds until a request is answered 504 (bulk writes: none)"

@@ -1,12 +1,14 @@
 """`GET /info`: what is really running."""
 
+from dataclasses import asdict
+
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from runtime.encoder import Encoder
 from server.answers import ServiceOf, json_answer
 from server.routes.galleries import describe
-from server.schemas.status import BundleInfo, GraphInfo, InfoAnswer, Limits
+from server.schemas.status import BundleInfo, GraphInfo, InfoAnswer, Limits, ThreadInfo
 from server.version import version_of_vernier
 
 router = APIRouter(tags=["operation"])
@@ -27,6 +29,7 @@ async def info(service: ServiceOf) -> Response:
             for name, graph in encoder.manifest.graphs.items()
         },
         provider_fallback=encoder.fallback,
+        threads=ThreadInfo(**asdict(service.threads)),
         galleries=await service.store(lambda: [describe(name, gallery) for name, gallery in galleries.items()]),
         limits=Limits(**{name: getattr(service.settings, name) for name in Limits.model_fields}),
     )

@@ -47,6 +47,16 @@ class Limits(Answer):
     max_reranked: int
 
 
+class ThreadInfo(Answer):
+    """How many threads do what."""
+
+    cores: int = Field(description="cores that the server may use")
+    engine_workers: int = Field(description="batches that engines run at the same time")
+    engine: int = Field(description="threads within one engine call, where it runs on the CPU")
+    decode: int
+    search: int
+
+
 class InfoAnswer(Answer):
     """What is running."""
 
@@ -56,5 +66,6 @@ class InfoAnswer(Answer):
     provider_fallback: str | None = Field(
         description="why the graphs are not on the provider that was asked for; null when they are"
     )
+    threads: ThreadInfo
     galleries: list[GalleryAnswer]
     limits: Limits

@@ -225,6 +225,23 @@ def test_the_fit_forgets_and_shrugs_off_a_hiccup() -> None:
     assert fit.seconds(4) == pytest.approx(0.05, rel=0.1)
 
 
+def test_a_hiccup_at_the_start_is_forgotten_at_once() -> None:
+    fit = LatencyFit()
+    fit.learn(1, 2.0)
+    fit.learn(1, 0.001)
+    fit.learn(4, 0.004)
+    assert fit.rows_within(0.1, most=32) == 32
+
+
+def test_a_long_batch_after_short_ones_is_no_hiccup() -> None:
+    fit = LatencyFit()
+    for _ in range(3):
+        fit.learn(64, 0.0164)
+    for _ in range(10):
+        fit.learn(1, 0.0101)
+    assert fit.seconds(1) == pytest.approx(0.0101, rel=0.01)
+
+
 @pytest.fixture
 def graphs(metrics: Metrics) -> Iterator[Graphs]:
     made = Graphs(fake_encoder(), num_loops=1, max_batch_s=1, watcher=metrics)

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from index import LocalGallery
 from runtime.encoder import Encoder
 from runtime.engines.fake import fake_encoder
 from server.app import create_app
@@ -222,3 +223,43 @@ async def test_stages_sum_to_the_total(client: httpx.AsyncClient) -> None:
         assert sum(map(float, stages.values())) == pytest.approx(total, abs=0.01)
         assert "other" in stages
     assert "queue" in answers[0].json()["timings_ms"]
+
+
+async def test_a_search_loop_that_dies_is_told_and_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(settings_for(tmp_path)) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(LocalGallery, "search", _die)
+            failed = await client.post("/search", json={"text": "red"})
+            assert (failed.status_code, failed.json()["code"]) == (503, "engine_failed")
+            assert (await client.get("/health/ready")).status_code == 503
+            assert (await client.get("/health/live")).status_code == 503
+        assert (await client.get("/health/ready")).status_code == 200
+        assert (await client.post("/search", json={"text": "red"})).status_code == 200
+        assert await metric(client, 'vernier_loop_restarts_total{loop="search"}') >= 1
+
+
+def _die(*_: object, **__: object) -> None:
+    raise SystemExit
+
+
+async def test_it_is_ready_when_every_graph_has_run_at_every_length(tmp_path: Path) -> None:
+    encoder = fake_encoder()
+    lengths: dict[str, set[int]] = {name: set() for name in encoder.engines}
+
+    class Measured:
+        provider = "fake"
+
+        def __init__(self, name: str) -> None:
+            self.name, self.inner = name, encoder.engines[name]
+
+        def run(self, inputs: Any, *outputs: Any) -> Any:
+            lengths[self.name].add(inputs["mask"].shape[1] if "mask" in inputs else 0)
+            return self.inner.run(inputs, *outputs)
+
+    encoder.engines.update({name: Measured(name) for name in encoder.engines})
+    async with serving(settings_for(tmp_path), encoder) as client:
+        warm = {name: set(found) for name, found in lengths.items()}
+        assert (await client.get("/health/ready")).status_code == 200
+    longest = encoder.manifest.text.max_subwords
+    buckets = {length for length in (8, 16, 24, 32, 48, 64, 96, 128, 192, 256) if length < longest} | {longest}
+    assert warm == {"image_encoder": {0}, "text_encoder": buckets, "fusion": buckets}
