@@ -417,7 +417,8 @@ def _turns(requests: Sequence[bytes]) -> Callable[[], bytes]:
 
 def made_by(module: str) -> Report:
     """Say where, when and how this was measured."""
-    command = "python -m " + " ".join([module, *sys.argv[1:]])
+    arguments = sys.argv[1 : sys.argv.index("--json")] if "--json" in sys.argv else sys.argv[1:]
+    command = "python -m " + " ".join([module, *arguments])
     return {**provenance(), "command": command, "note": "the machine was shared with other work"}
 
 
