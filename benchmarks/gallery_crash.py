@@ -2,10 +2,10 @@
 
     python -m benchmarks.gallery_crash --kills 200
 
-A child process adds, replaces and deletes items, writes snapshots and compacts, and reports every operation before it
-starts and after it was acknowledged. It is ended by SIGKILL. Then the gallery must hold exactly what was acknowledged,
-with the one operation under way either done or not done, as a whole; `verify` must find nothing. SIGKILL ends a process
-and not the machine: what the disk does when the power fails is not seen here.
+A child process adds, replaces and deletes items, writes snapshots, tunes and compacts, and reports every operation
+before it starts and after it was acknowledged. It is ended by SIGKILL. Then the gallery must hold exactly what was
+acknowledged, with the one operation under way either done or not done, as a whole; `verify` must find nothing. SIGKILL
+ends a process and not the machine: what the disk does when the power fails is not seen here.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from index import LocalGallery, NewItem, open_gallery
+from index import LocalGallery, NewItem, local, open_folder
 
 DIM = 32
 SPACE = "crash"
@@ -98,7 +98,7 @@ def _replayed(lines: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[s
 def _look(folder: Path, held: State, under_way: dict[str, Any] | None, report: CrashReport, round_number: int) -> State:
     """Open the gallery, compare, and return what it holds."""
     started = time.perf_counter()
-    with open_gallery(folder, space=SPACE, dim=DIM) as gallery:
+    with open_folder(folder, space=SPACE, dim=DIM) as gallery:
         report.slowest_start_s = max(report.slowest_start_s, time.perf_counter() - started)
         report.problems += [f"kill {round_number}: {problem}" for problem in gallery.verify()]
         found = _contents(gallery)
@@ -151,7 +151,8 @@ def _vector(digest: str) -> np.ndarray:
 
 def _write_until_killed(folder: Path, seed: int) -> None:
     chance = random.Random(seed)
-    gallery = open_gallery(folder, space=SPACE, dim=DIM, create=True)
+    local.EXACT_UP_TO = 50  # so that what large galleries do is killed in the middle as well
+    gallery = open_folder(folder, space=SPACE, dim=DIM, create=True)
     _say({"kind": "open"})
     while True:
         operation = _some_operation(chance)
@@ -173,16 +174,18 @@ def _write_until_killed(folder: Path, seed: int) -> None:
             gallery.delete(operation["id"])
         elif operation["kind"] == "snapshot":
             gallery.snapshot()
+        elif operation["kind"] == "tune":
+            gallery.tune(vectors="float32", kind="ivf-pq")
         elif operation["kind"] == "compact":
             gallery.compact()
         else:
             gallery.close()
-            gallery = open_gallery(folder, space=SPACE, dim=DIM)
+            gallery = open_folder(folder, space=SPACE, dim=DIM)
         _say({"kind": "acknowledged"})
 
 
 def _some_operation(chance: random.Random) -> dict[str, Any]:
-    kind = chance.choices(["upsert", "delete", "snapshot", "compact", "reopen"], [10, 6, 3, 1, 1])[0]
+    kind = chance.choices(["upsert", "delete", "snapshot", "compact", "tune", "reopen"], [10, 6, 3, 1, 1, 1])[0]
     if kind == "upsert":
         number = chance.choice([1, 1, 5, 100])
         ids = {f"item {chance.randrange(_MOST_IDS)}" for _ in range(number)}

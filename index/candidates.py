@@ -13,7 +13,7 @@ Not thread-safe: `memory.py` lets in many searches or one change at a time.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import faiss
 import numpy as np
@@ -29,6 +29,8 @@ _BUILD_EFFORT = 100
 _NUM_STRANGERS = 500
 _STRANGERS_FOUND = 0.99
 _SEED = 17
+
+KindName = Literal["ivf-pq", "hnsw"]
 
 Efforts = tuple[tuple[int, ...], tuple[int, ...]]
 """Breadths and numbers of candidates that are tried."""
@@ -71,7 +73,7 @@ class Candidates(Protocol):
         least_share: a filter that passes less than this share of everything is answered by looking at all it passes.
     """
 
-    kind: str
+    kind: KindName
     index: Any
     efforts: Efforts
     least_share: float
@@ -92,12 +94,13 @@ class Candidates(Protocol):
 class Lists:
     """An inverted file: vectors in lists by nearness, each shrunk to four bits for four numbers."""
 
-    kind = "ivf-pq"
-    efforts: Efforts = ((1, 2, 4, 8, 16, 32, 64, 128, 256), (50, 100, 150, 200, 300, 400))
+    kind: KindName = "ivf-pq"
     least_share = 0.0
 
     def __init__(self, index: Any) -> None:  # noqa: ANN401  a FAISS index
         self.index = index
+        breadths = [breadth for breadth in (1, 2, 4, 8, 16, 32, 64, 128, 256) if breadth <= index.nlist]
+        self.efforts: Efforts = (tuple(breadths), (50, 100, 150, 200, 300, 400))
 
     @classmethod
     def trained(cls, sample: Floats, *, num_vectors: int) -> "Lists":
@@ -132,7 +135,7 @@ class Lists:
 class Graph:
     """A graph of near neighbours (HNSW). It keeps the vectors once more, as float16, in memory."""
 
-    kind = "hnsw"
+    kind: KindName = "hnsw"
     efforts: Efforts = ((12, 16, 24, 32, 48, 64, 96, 128, 192, 256), (12,))
     least_share = 0.2
 

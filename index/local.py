@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from index.candidates import KindName
 from index.checks import check_gallery_name, checked_item, checked_queries
 from index.codecs import CodecName
 from index.filters import Filter
@@ -168,6 +169,16 @@ class LocalGallery:
         """Return the stored JPEG of an item."""
         return self._store.picture(item_id)
 
+    def vectors(self, ids: Sequence[str], *, target: Target = "image") -> dict[str, Floats]:
+        """Return the vectors of those of these items that have one, by id."""
+        found = {item_id: self.vector(item_id, target=target) for item_id in ids}
+        return {item_id: vector for item_id, vector in found.items() if vector is not None}
+
+    def pictures(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the stored JPEGs of those of these items that have one, by id."""
+        found = {item_id: self.picture(item_id) for item_id in ids}
+        return {item_id: picture for item_id, picture in found.items() if picture is not None}
+
     def page(self, *, cursor: str | None = None, limit: int = 100, filter: Filter | None = None) -> Page:
         """Return items in the order they were first stored."""
         if not 1 <= limit <= MAX_PAGE:
@@ -256,13 +267,14 @@ class LocalGallery:
         with self._upkeep_mutex:
             write_snapshot(self.folder, self._store, self._memory)
 
-    def tune(self, *, vectors: CodecName | None = None) -> list[Tuning]:
+    def tune(self, *, vectors: CodecName | None = None, kind: KindName | None = None) -> list[Tuning]:
         """Make large targets quick to search, keeping recall@10 at 0.95 or more; return what was chosen.
 
         Searches go on meanwhile, and writes but for a moment at the end. Small targets stay exact.
 
         Args:
             vectors: how vectors are kept; None keeps them as they are, at first as float16.
+            kind: taken if it finds enough; None takes the quickest, which may be exact search.
 
         Raises:
             GalleryError: `gallery_full`: there is no room for the index; the gallery is whole and as before.
@@ -270,7 +282,9 @@ class LocalGallery:
         self._refuse_writing()
         with self._upkeep_mutex:
             chosen = [
-                self._tune_one(target, vectors) for target in TARGETS if self._memory.num_vectors(target) > EXACT_UP_TO
+                self._tune_one(target, vectors, kind)
+                for target in TARGETS
+                if self._memory.num_vectors(target) > EXACT_UP_TO
             ]
             write_snapshot(self.folder, self._store, self._memory)
         return chosen
@@ -459,7 +473,7 @@ class LocalGallery:
             return True
         return index.num_positions > _MOST_STALE * num_vectors or num_vectors > 2 * index.fit.num_vectors
 
-    def _tune_one(self, target: Target, vectors: CodecName | None = None) -> Tuning:
+    def _tune_one(self, target: Target, vectors: CodecName | None = None, kind: KindName | None = None) -> Tuning:
         """Make a target's index anew, beside the old one, and put it in its place."""
         old = self._memory.index(target)
         wanted = vectors or (old.codec.name if isinstance(old, LargeIndex) else DEFAULT_VECTORS)
@@ -468,7 +482,13 @@ class LocalGallery:
             folder.mkdir(exist_ok=True)
             with self._store.state() as state:
                 index, tuning = make_index(
-                    self._memory, state, target, folder, vectors=wanted, is_wanted=lambda: not self._is_closing
+                    self._memory,
+                    state,
+                    target,
+                    folder,
+                    vectors=wanted,
+                    kind=kind,
+                    is_wanted=lambda: not self._is_closing,
                 )
         except (OSError, InterruptedError) as error:
             remove_leftovers(self.folder, in_use=files_in_use(self._memory))

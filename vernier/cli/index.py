@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from runtime.errors import DataError, VernierError
+from vernier.cli.copy import copy
 from vernier.cli.migrate import migrate
 from vernier.cli.source import JsonOption
 
@@ -16,13 +17,22 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Fill a gallery, and look after it.", no_args_is_help=True)
 
 app.command()(migrate)
+app.command()(copy)
 
-GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's directory.")]
+GalleryArgument = Annotated[
+    str, typer.Argument(metavar="GALLERY", help="The gallery's directory, or milvus://HOST:PORT/NAME.")
+]
+FolderArgument = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's directory.")]
 
 
 @app.command()
 def add(
-    gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's directory; made when missing.")],
+    gallery: Annotated[
+        str,
+        typer.Argument(
+            metavar="GALLERY", help="The gallery's directory, or milvus://HOST:PORT/NAME; made when missing."
+        ),
+    ],
     pictures: Annotated[
         list[Path], typer.Argument(metavar="PICTURES", help="Folders of pictures, single pictures, JSONL files.")
     ],
@@ -71,7 +81,7 @@ def add(
 
 
 @app.command()
-def stats(gallery: GalleryArgument, json: JsonOption = False) -> None:
+def stats(gallery: FolderArgument, json: JsonOption = False) -> None:
     """Say what a gallery holds, and what it takes."""
     from vernier.cli.output import say_json, say_table
 
@@ -87,9 +97,10 @@ def stats(gallery: GalleryArgument, json: JsonOption = False) -> None:
 @app.command()
 def verify(gallery: GalleryArgument, json: JsonOption = False) -> None:
     """Compare everything in a gallery with everything; exit 1 when something is wrong."""
+    from index import open_gallery
     from vernier.cli.output import note, say, say_json
 
-    with _opened(gallery, read_only=True) as opened:
+    with open_gallery(gallery, read_only=True) as opened:
         problems = opened.verify()
         items = opened.info().items
     if json:
@@ -107,7 +118,7 @@ def verify(gallery: GalleryArgument, json: JsonOption = False) -> None:
 
 
 @app.command()
-def compact(gallery: GalleryArgument) -> None:
+def compact(gallery: FolderArgument) -> None:
     """Give the room of deleted items back to the disk."""
     from vernier.cli.output import note
 
@@ -117,7 +128,7 @@ def compact(gallery: GalleryArgument) -> None:
 
 
 @app.command()
-def rebuild(gallery: GalleryArgument) -> None:
+def rebuild(gallery: FolderArgument) -> None:
     """Make the search index anew from the items."""
     from vernier.cli.output import note
 
@@ -129,10 +140,14 @@ def rebuild(gallery: GalleryArgument) -> None:
 
 @app.command()
 def tune(
-    gallery: GalleryArgument,
+    gallery: FolderArgument,
     vectors: Annotated[
         Literal["float32", "float16", "int8"] | None,
         typer.Option(help="How vectors are kept.", show_default="as they are; at first float16"),
+    ] = None,
+    kind: Annotated[
+        Literal["ivf-pq", "hnsw"] | None,
+        typer.Option(help="Taken if it finds enough.", show_default="the quickest that does"),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -144,7 +159,7 @@ def tune(
     from vernier.cli.output import note, say_json
 
     with _opened(gallery) as opened:
-        tunings = opened.tune(vectors=vectors)
+        tunings = opened.tune(vectors=vectors, kind=kind)
     if json:
         say_json([asdict(tuning) for tuning in tunings])
         return
@@ -160,6 +175,6 @@ def tune(
 
 
 def _opened(gallery: Path, *, read_only: bool = False) -> "LocalGallery":
-    from index import open_gallery
+    from index import open_folder
 
-    return open_gallery(gallery, read_only=read_only)
+    return open_folder(gallery, read_only=read_only)
