@@ -91,7 +91,7 @@ def train(data: Path, workdir: Path, *, resume: bool, kill_after: int, later_s: 
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (workdir / f"checkpoints/step-{kill_after:07d}").exists() and time.monotonic() < deadline:
         assert process.poll() is None, process.stdout and process.stdout.read().decode()
         time.sleep(0.002)
