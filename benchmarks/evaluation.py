@@ -76,7 +76,6 @@ def main() -> int:
         report = measure(Path(folder), pictures=given.pictures, captions=given.captions, dim=given.dim)
     report = {
         "provenance": {**provenance(), "command": "python -m " + " ".join(["benchmarks.evaluation", *sys.argv[1:]])},
-        "machine": "shared with other work",
         "threads": os.environ.get("OMP_NUM_THREADS", "not set"),
         **report,
     }
