@@ -1,4 +1,4 @@
-"""What was asked for and could not be had: the start fails, or, where that is allowed, a fallback is told everywhere."""
+"""What was asked for and cannot be had: the start fails, or, where it is allowed, a fallback is told everywhere."""
 
 import logging
 from pathlib import Path
@@ -51,5 +51,5 @@ async def test_an_allowed_fallback_is_in_the_log_in_info_and_in_a_metric(
 
 async def test_without_one_there_is_nothing_to_tell(bundle: Path, tmp_path: Path) -> None:
     info, metrics = await told_by(settings_for(tmp_path, bundle=bundle, provider="cpu"))
-    assert info["provider_fallback"] is None
+    assert info.get("provider_fallback") is None
     assert "vernier_engine_fallback 0.0" in metrics
