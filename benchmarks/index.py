@@ -10,6 +10,7 @@ fsync and whatever else the machine does. `--grow` measures smaller galleries to
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -27,8 +28,11 @@ from typing import Any
 import faiss
 import numpy as np
 
-from index import LocalGallery, NewItem, open_gallery, parse_filter
+from index import LocalGallery, NewItem, ingest, open_folder, parse_filter
 from index.large_index import LargeIndex
+from index.sources import list_sources
+from runtime.encoder import Encoder
+from scenes import generate
 
 DIM = 256
 _SPACE = "benchmark"
@@ -49,6 +53,7 @@ def main() -> int:
     parser.add_argument("--grow", type=int, nargs="*", default=[], help="smaller sizes, measured for start and memory")
     parser.add_argument("--keep", type=Path, help="keep galleries in this folder, and use those that are there")
     parser.add_argument("--hnswlib", action="store_true", help="measure hnswlib beside it, which takes long to build")
+    parser.add_argument("--bundle", type=Path, help="measure adding pictures with this bundle")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--start", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -64,6 +69,8 @@ def main() -> int:
         ]
         vectors, queries = clustered(arguments.items, DIM, num_queries=_NUM_QUERIES)
         report |= _measured(folder / f"of-{arguments.items}", vectors, queries)
+        if arguments.bundle is not None:
+            report["ingest"] = _ingest(arguments.bundle, folder / "pictures")
         if arguments.hnswlib:
             report["hnswlib"] = _hnswlib(vectors, queries)
     text = json.dumps(report, indent=2, default=lambda value: round(float(value), 6))
@@ -114,7 +121,7 @@ def _grown(place: Path, number: int) -> Report:
     if not filled.exists():
         filled.write_text(json.dumps(_fill(place, clustered(number, DIM, num_queries=_NUM_QUERIES)[0])))
     report |= json.loads(filled.read_text())
-    with open_gallery(place, read_only=True) as gallery:
+    with open_folder(place, read_only=True) as gallery:
         stats = gallery.stats()
         report |= {
             "file_bytes_per_item": stats.file_bytes / number,
@@ -128,7 +135,7 @@ def _grown(place: Path, number: int) -> Report:
 def _fill(place: Path, vectors: np.ndarray) -> Report:
     rng = np.random.default_rng(1)
     ranks = rng.permutation(len(vectors))
-    with open_gallery(place, space=_SPACE, dim=DIM, create=True) as gallery:
+    with open_folder(place, space=_SPACE, dim=DIM, create=True) as gallery:
         started = time.perf_counter()
         for start in range(0, len(vectors), _BATCH):
             part = vectors[start : start + _BATCH]
@@ -154,7 +161,7 @@ def _start_here(place: Path) -> Report:
     queries = clustered(1, DIM, num_queries=_NUM_QUERIES)[1]
     before = _memory_bytes()
     started = time.perf_counter()
-    with open_gallery(place, read_only=True) as gallery:
+    with open_folder(place, read_only=True) as gallery:
         gallery.search(queries[:1], top_k=_TOP_K)
         first_answer_s = time.perf_counter() - started
         after = _memory_bytes()
@@ -181,7 +188,7 @@ def _memory_bytes() -> dict[str, int]:
 
 def _measured(place: Path, vectors: np.ndarray, queries: np.ndarray) -> Report:
     answers = _exact_answers(vectors, queries)
-    with open_gallery(place) as gallery:
+    with open_folder(place) as gallery:
         bare = _bare_search(gallery)
         return {
             "index_kind": gallery.info().index_kind,
@@ -348,6 +355,32 @@ def _add_steadily(gallery: LocalGallery, stop: threading.Event, first: int, coun
         number += 25
         time.sleep(max(0.0, started + number / 500 - time.perf_counter()))
     counts.append(number)
+
+
+def _ingest(bundle: Path, folder: Path) -> Report:
+    """Measure adding drawn pictures, a thousand in a batch, against decoding and encoding them alone."""
+    encoder = Encoder.load(bundle, num_threads=1)
+    folder.mkdir(exist_ok=True)
+    for number in range(len(list(folder.iterdir())), 2 * _BATCH):
+        generate(3, number, split="test", size_px=192).image.save(folder / f"{number}.jpg")
+    sources = list_sources([folder]).sources
+    least = {"alone": math.inf, "added": math.inf}
+    with tempfile.TemporaryDirectory() as place:
+        for number in range(2):
+            where = Path(place) / f"gallery-{number}"
+            with open_folder(where, space=encoder.space, dim=encoder.dim, create=True) as gallery:
+                started = time.perf_counter()
+                for batch in ingest._prepared_batches(gallery, encoder, sources, _BATCH):
+                    ingest._encoded(gallery, encoder, batch)
+                least["alone"] = min(least["alone"], time.perf_counter() - started)
+                started = time.perf_counter()
+                ingest.add(gallery, encoder, [folder], batch_size=_BATCH)
+                least["added"] = min(least["added"], time.perf_counter() - started)
+    return {
+        "decoded_and_encoded_per_s": len(sources) / least["alone"],
+        "added_per_s": len(sources) / least["added"],
+        "ratio": least["alone"] / least["added"],
+    }
 
 
 def _hnswlib(vectors: np.ndarray, queries: np.ndarray) -> Report:

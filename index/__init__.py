@@ -3,7 +3,7 @@
 from index.checks import check_gallery_name, check_item_id, check_metadata, content_digest
 from index.filters import Filter
 from index.filters import parse as parse_filter
-from index.gallery import Gallery, open_gallery
+from index.gallery import Gallery, open_folder, open_gallery
 from index.local import GalleryStats, LocalGallery
 from index.records import GalleryInfo, Item, Match, NewItem, Outcome, Page, Target
 from index.thumbnails import thumbnail
@@ -24,6 +24,7 @@ __all__ = [
     "check_item_id",
     "check_metadata",
     "content_digest",
+    "open_folder",
     "open_gallery",
     "parse_filter",
     "thumbnail",

@@ -8,6 +8,7 @@ from typing import Protocol, Self
 from index.filters import Filter
 from index.generations import Pending, Reembedded
 from index.local import LocalGallery
+from index.milvus_server import SCHEME, MilvusAddress
 from index.records import Floats, GalleryInfo, Item, Match, NewItem, Outcome, Page, Target
 from index.state import Identity
 from runtime.errors import GalleryError
@@ -62,7 +63,7 @@ class Gallery(Protocol):
         ...
 
     def upsert(self, items: Sequence[NewItem]) -> list[Outcome]:
-        """Store items, all or none: durable and searchable when this returns.
+        """Store items: durable and searchable when this returns. All or none, or in Milvus each of them or not.
 
         An item whose digest, text, metadata and parts are as stored is left alone ("unchanged"). When an id comes
         twice, the later item stays.
@@ -85,12 +86,20 @@ class Gallery(Protocol):
         """Return the stored JPEG of an item, its longest side at most 512."""
         ...
 
+    def vectors(self, ids: Sequence[str], *, target: Target = "image") -> dict[str, Floats]:
+        """Return the vectors of those of these items that have one, by id."""
+        ...
+
+    def pictures(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the stored JPEGs of those of these items that have one, by id."""
+        ...
+
     def delete(self, item_id: str) -> bool:
         """Delete an item, durably and from searches at once; say whether there was one."""
         ...
 
     def page(self, *, cursor: str | None = None, limit: int = 100, filter: Filter | None = None) -> Page:
-        """Return items in the order they were first stored.
+        """Return items in an order that does not change: that in which they were first stored, or by id in Milvus.
 
         Going on from `next_cursor` shows every item that was there all the while exactly once, whatever is written
         meanwhile.
@@ -129,6 +138,10 @@ class Gallery(Protocol):
         """Forget the other generation; there is no going back to it afterwards."""
         ...
 
+    def verify(self) -> list[str]:
+        """Compare everything with everything; return what is wrong, in words."""
+        ...
+
     def upkeep(self) -> None:
         """Do what is due after many writes, and nothing when nothing is; searches and writes go on meanwhile."""
         ...
@@ -151,11 +164,12 @@ def open_gallery(
     dim: int | None = None,
     create: bool = False,
     read_only: bool = False,
-) -> LocalGallery:
+) -> Gallery:
     """Open a gallery.
 
     Args:
-        uri: the gallery's folder; its last part is the gallery's name.
+        uri: the gallery's folder, whose last part is its name; or `milvus://HOST[:PORT]/NAME?…`, see
+            `index.milvus_server.MilvusAddress`.
         space: digest of the embedding space of the bundle it will be used with; None accepts any (for upkeep).
         dim: length of that bundle's embeddings; None accepts any.
         create: make it when it is not there; `space` and `dim` must be given.
@@ -163,8 +177,25 @@ def open_gallery(
 
     Raises:
         GalleryError: `unknown_gallery`, `space_mismatch`, `gallery_locked`, `gallery_name_invalid`,
-            `gallery_damaged`, `gallery_too_new`, `gallery_read_only`, `gallery_uri_invalid`.
+            `gallery_damaged`, `gallery_too_new`, `gallery_read_only`, `gallery_uri_invalid`, `gallery_unreachable`.
     """
+    if str(uri).startswith(f"{SCHEME}://"):
+        from index.milvus import MilvusGallery
+
+        address = MilvusAddress.parse(str(uri))
+        return MilvusGallery(address, space=space, dim=dim, create=create, read_only=read_only)
     if "://" in str(uri):
-        raise GalleryError(f"{uri}: a gallery is a folder; name its path.", code="gallery_uri_invalid")
-    return LocalGallery(Path(uri), space=space, dim=dim, create=create, read_only=read_only)
+        raise GalleryError(f"{uri}: a gallery is a folder, or milvus://HOST:PORT/NAME.", code="gallery_uri_invalid")
+    return open_folder(uri, space=space, dim=dim, create=create, read_only=read_only)
+
+
+def open_folder(
+    folder: str | Path,
+    *,
+    space: str | None = None,
+    dim: int | None = None,
+    create: bool = False,
+    read_only: bool = False,
+) -> LocalGallery:
+    """Open the gallery of a folder; see `open_gallery`."""
+    return LocalGallery(Path(folder), space=space, dim=dim, create=create, read_only=read_only)

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from index import Gallery, LocalGallery, open_gallery
+from index import Gallery, open_gallery
 from runtime.errors import GalleryError
 from server.schemas.common import GALLERY_NAME
 
@@ -45,14 +45,14 @@ class Galleries:
         self._has_model = has_model
         self._lock = threading.Lock()  # taken before the next, where both are
         self._names_lock = threading.Lock()
-        self._open: dict[str, LocalGallery] = {}
+        self._open: dict[str, Gallery] = {}
         self._closed: dict[str, GalleryError] = {}
         self._open[DEFAULT] = self._open_one(default or root / DEFAULT, create=True)
         for directory in sorted(root.iterdir()) if root.is_dir() else ():
             if directory.is_dir() and _NAME.fullmatch(directory.name) and directory.name not in self._open:
                 self._open_or_warn(directory)
 
-    def get(self, name: str) -> LocalGallery:
+    def get(self, name: str) -> Gallery:
         """Return an open gallery.
 
         Raises:
@@ -66,7 +66,7 @@ class Galleries:
             )
         return gallery
 
-    def all(self) -> dict[str, LocalGallery]:
+    def all(self) -> dict[str, Gallery]:
         """Return every open gallery by name, in order."""
         return dict(sorted(self._open.items()))
 
@@ -78,7 +78,6 @@ class Galleries:
 
     def replace(self, name: str, gallery: Gallery, successor: Gallery) -> None:
         """Serve the successor of a gallery in its place, unless that is gone."""
-        assert isinstance(successor, LocalGallery)
         with self._names_lock:
             if self._open.get(name) is gallery:
                 self._open[name] = successor
@@ -86,7 +85,7 @@ class Galleries:
                     info = successor.info()
                     self._space, self._dim = info.space, info.dim
 
-    def create(self, name: str) -> LocalGallery:
+    def create(self, name: str) -> Gallery:
         """Make a gallery.
 
         Raises:
@@ -124,7 +123,7 @@ class Galleries:
                 gallery.close()
             self._open.clear()
 
-    def _open_one(self, place: str | Path, *, create: bool) -> LocalGallery:
+    def _open_one(self, place: str | Path, *, create: bool) -> Gallery:
         """Open one gallery; beside another process that writes in it, for reading only."""
         try:
             return self._open_for_model(place, create=create, read_only=False)
@@ -138,7 +137,7 @@ class Galleries:
             )
             return gallery
 
-    def _open_for_model(self, place: str | Path, *, create: bool, read_only: bool) -> LocalGallery:
+    def _open_for_model(self, place: str | Path, *, create: bool, read_only: bool) -> Gallery:
         try:
             return open_gallery(place, space=self._space, dim=self._dim, create=create, read_only=read_only)
         except GalleryError as error:

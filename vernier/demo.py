@@ -114,10 +114,10 @@ def _alone(root: Path) -> Iterator[None]:
 
 
 def _refuse_in_use(place: Path) -> None:
-    from index import open_gallery
+    from index import open_folder
 
     try:
-        open_gallery(place).close()
+        open_folder(place).close()
     except GalleryError as error:
         if error.code == "gallery_locked":
             raise
@@ -143,11 +143,11 @@ def _read(marker: Path) -> object:
 
 
 def _fill(place: Path, bundle: Path, progress: Progress | None) -> None:
-    from index import open_gallery
+    from index import open_folder
     from runtime.encoder import Encoder
 
     encoder = Encoder.load(bundle)
-    with open_gallery(place, space=encoder.space, dim=encoder.dim, create=True) as gallery:
+    with open_folder(place, space=encoder.space, dim=encoder.dim, create=True) as gallery:
         done = 0
         for batch in _batches():
             gallery.upsert(_items(encoder, batch, first=done))

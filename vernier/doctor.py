@@ -211,9 +211,9 @@ def _bundle(named: Path | None) -> Iterator[Finding]:
 
 def _gallery(directory: Path) -> Iterator[Finding]:
     try:
-        from index import open_gallery
+        from index import open_folder
 
-        with open_gallery(directory, read_only=True) as gallery:
+        with open_folder(directory, read_only=True) as gallery:
             info = gallery.info()
     except VernierError as error:
         yield Finding(what="gallery", state="wrong", found=str(error), remedy="see `vernier index verify`")

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from index import LocalGallery
+from index import Gallery
 from server.answers import ServiceOf, json_answer
 from server.body import read_json
 from server.conditional import tagged
@@ -43,7 +43,7 @@ async def delete_gallery(gallery: str, service: ServiceOf) -> Response:
     return Response(status_code=204)
 
 
-def describe(name: str, gallery: LocalGallery) -> GalleryAnswer:
+def describe(name: str, gallery: Gallery) -> GalleryAnswer:
     """Return what a gallery says of itself, under the name that it is served by."""
     info = gallery.info()
     return GalleryAnswer(

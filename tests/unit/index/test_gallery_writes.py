@@ -154,7 +154,7 @@ def test_a_gallery_that_is_not_there_is_made_only_when_asked(tmp_path: Path) -> 
     assert refused.value.code == "unknown_gallery"
     assert not (tmp_path / "none").exists()
     with pytest.raises(GalleryError) as refused:
-        open_gallery("milvus://somewhere", space=SPACE, dim=DIM, create=True)
+        open_gallery("s3://somewhere", space=SPACE, dim=DIM, create=True)
     assert refused.value.code == "gallery_uri_invalid"
 
 
