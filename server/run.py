@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -38,6 +39,12 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
     logs.configure(settings.log_level)
     for name in unknown_variables():
         _log.warning("unknown setting", extra={"fields": {"event": "unknown_setting", "name": name}})
+    if os.environ.get("WEB_CONCURRENCY", "1") != "1":
+        _log.warning(
+            "one process serves, whatever WEB_CONCURRENCY says: its batches gather the requests of all clients; start "
+            "more servers for more processes, of which one writes a gallery and the others follow",
+            extra={"fields": {"event": "one_process"}},
+        )
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     service = Service(settings, encoder=encoder)
     with _listening(settings) as listener:
