@@ -80,6 +80,7 @@ class Metrics:
         # Looked up for every request: the library's own way there takes a lock and several times as long.
         self._requests = functools.cache(self.requests.labels)
         self._request_seconds = functools.cache(self.request_seconds.labels)
+        self._rejected = functools.cache(self.rejected.labels)
         self._stage_seconds = functools.cache(self.stage_seconds.labels)
         self._batch_rows = functools.cache(self.batch_rows.labels)
         self._batch_seconds = functools.cache(self.batch_seconds.labels)
@@ -93,7 +94,7 @@ class Metrics:
         for stage, stage_seconds in stages_s.items():
             self._stage_seconds(stage).observe(stage_seconds)
         if code is not None:
-            self.rejected.labels(code).inc()
+            self._rejected(code).inc()
 
     def batch_done(self, graph: str, *, rows: int, seconds: float) -> None:
         """Count a batch."""
