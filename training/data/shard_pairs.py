@@ -117,12 +117,12 @@ class ShardStore:
 
 
 def _files(data: bytes) -> tuple[str, dict[str, bytes]]:
-    """The key and the files of one sample, by their ending in small letters."""
+    """The key and the files of one sample, by their ending in small letters: all after the first dot of the name."""
     key, files = "", {}
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
         for member in tar:
             content = tar.extractfile(member)
             if content is not None:
                 key = sample_key(member.name)
-                files[member.name.rpartition(".")[2].lower()] = content.read()
+                files[member.name[len(key) + 1 :].lower()] = content.read()
     return key, files

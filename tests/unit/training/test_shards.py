@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from runtime.errors import DataError
+from scenes import write_shards
 from tests.unit.training.plain_pairs import plain_config
 from training.data import shard_index
 from training.data.listed_pairs import BrokenPair, ListedPairs, RawPair
@@ -96,12 +98,13 @@ def test_any_step_is_the_same_wherever_a_run_begins(shards: Path):
 def test_json_captions_long_names_and_folders(tmp_path: Path):
     long = "folder.with.dots/" + "n" * 180
     members = {
-        f"{long}.jpg.PNG": b"",  # the last ending counts
+        f"{long}.negative.png": png(9),  # the whole ending counts
+        f"{long}.PNG": b"",
         f"{long}.json": json.dumps({"captions": ["one", " two "]}).encode(),
         "b/7.png": png(7),
         "b/7.json": b'{"caption": "seven"}',
     }
-    members[f"{long}.jpg.PNG"] = png(3)
+    members[f"{long}.PNG"] = png(3)
     for format_ in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
         write_shard(tmp_path / "a.tar", members, format=format_)
         read = store_of(tmp_path / "a.tar").read([1, 0])
@@ -233,6 +236,21 @@ def test_held_out_shards(shards: Path):
     source = opened(shards, shards="part-0[01].tar", held_out_shards="part-02.tar")
     assert len(source.train) == 16
     assert {sample.caption for sample in source.held_out(20)} == {f"picture {number}" for number in range(16, 24)}
+
+
+def test_the_shards_of_drawn_scenes_are_what_webdataset_reads(tmp_path: Path):
+    """The picture that a scene was redrawn as lies beside it and is not taken for it."""
+    write_shards(tmp_path, count=6, seed=1, shards=2, size_px=64)
+    files = sorted(tmp_path.rglob("*.tar"))
+    expected = [
+        (sample["__key__"], sample["png"], sample["txt"].decode().strip())
+        for sample in group_by_keys(
+            tar_file_expander({"url": str(file), "stream": io.BytesIO(file.read_bytes())} for file in files)
+        )
+    ]
+    store = ShardPairsConfig(shards=str(tmp_path / "**/*.tar"), cache=str(tmp_path / "cache")).divided(None).store
+    read = store.read(range(6))
+    assert [(pair.name.partition("/")[2], pair.picture, *pair.captions) for pair in read] == expected  # type: ignore[union-attr]
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason="the development data is not here")
