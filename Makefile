@@ -77,6 +77,7 @@ loadtest: $(VENV)/.dev ## a short mixed load on a server of its own, judged by l
 
 bench: $(VENV)/.dev ## the benchmarks that need no GPU (ratios to a reference in the same run)
 	@$(BIN)/python -m benchmarks.index $(ARGS)
+	@$(BIN)/python -m benchmarks.server $(SERVER_ARGS)
 
 lock: $(VENV)/.dev ## resolve requirements/*.txt again
 	@PATH="$(abspath $(BIN)):$$PATH" scripts/lock.sh

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 _PATIENCE_S = 60
 _KEPT_S = 3.0  # an idle connection is not used after so long, because the server may be closing it just then
@@ -31,6 +32,11 @@ class Load:
 
     seconds: float = 0.0
     answers: list[Answer] = field(default_factory=list)
+
+    def __iadd__(self, other: "Load") -> Self:
+        self.seconds += other.seconds
+        self.answers += other.answers
+        return self
 
     def per_s(self, status: int = 200) -> float:
         """Return answers of a status per second."""

@@ -262,21 +262,23 @@ def _overload(server: Server, requests: Callable[[], bytes], options: argparse.N
 
 
 def broken(server: Server, _encoder: Encoder, _vectors: np.ndarray, options: argparse.Namespace) -> Report:
-    """One picture in a hundred is cut short: what that does to the others."""
+    """One picture in a hundred is cut short: what that does to the others. Both loads take turns, second by second."""
     files = pictures(99, options.picture_size)
     good = [_picture_request("/search", file, server) for file in files]
     mixed = [*good, _picture_request("/search", files[0][: len(files[0]) // 2], server)]
     closed_loop(server.address, _turns(good), clients=4, seconds=1)
     per_s = 0.5 * closed_loop(server.address, _turns(good), clients=4, seconds=options.seconds).per_s()
+    turns = {"clean": _turns(good), "dirty": _turns(mixed)}
     rounds: list[Report] = []
     for _ in range(options.rounds):
-        clean = open_loop(server.address, _turns(good), per_s=per_s, seconds=options.seconds)
-        dirty = open_loop(server.address, _turns(mixed), per_s=per_s, seconds=options.seconds)
+        loads = {name: Load() for name in turns}
+        for _ in range(round(4 * options.seconds)):
+            for name, requests in turns.items():
+                loads[name] += open_loop(server.address, requests, per_s=per_s, seconds=1)
         rounds.append(
             {
-                "clean": _load_report(clean),
-                "dirty": _load_report(dirty),
-                "p99_ratio": dirty.quantile_ms(0.99) / clean.quantile_ms(0.99),
+                **{name: _load_report(load) for name, load in loads.items()},
+                "p99_ratio": loads["dirty"].quantile_ms(0.99) / loads["clean"].quantile_ms(0.99),
             }
         )
     return {"rounds": rounds, "p99_ratio": statistics.median(entry["p99_ratio"] for entry in rounds)}

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -232,8 +232,9 @@ class Batcher(Generic[Row, Out]):
             if self._is_closing:
                 ticket.deliver(RequestError("the server is ending.", code="not_ready"))
                 return ticket
-            for lane, count in Counter(lane for lane, _ in rows).items():
-                ticket.alone_s += self.fit(lane).seconds(count)
+            lanes = [lane for lane, _ in rows]
+            for lane in set(lanes):
+                ticket.alone_s += self.fit(lane).seconds(lanes.count(lane))
             for at, (lane, row) in enumerate(rows):
                 queue = self._queues.setdefault((lane, owner.is_ingest), deque())
                 queue.append(_Waiting(ticket, at, row))
