@@ -69,6 +69,7 @@ def add(
     images_dir: Path | None = None,
     captions_as_text: bool = False,
     batch_size: int = 32,
+    picture_px: int = LONGEST_PX,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Add folders of pictures, single pictures and JSONL files to a gallery; see `index.sources.list_sources`.
@@ -82,6 +83,7 @@ def add(
         images_dir: where the pictures of JSONL files are.
         captions_as_text: whether the first of a line's `captions` is stored as the item's text.
         batch_size: how many items are encoded and written together.
+        picture_px: longest side of the pictures that are stored, which another model will be shown one day.
         progress: told after every batch.
 
     Raises:
@@ -95,7 +97,7 @@ def add(
     outcomes: Counter[Outcome] = Counter()
     with ThreadPoolExecutor(1, "gallery-writer") as writer:
         writing: deque[Future[list[Outcome]]] = deque()
-        for batch in _prepared_batches(gallery, encoder, listing.sources, batch_size):
+        for batch in _prepared_batches(gallery, encoder, listing.sources, batch_size, picture_px):
             broken += [(entry.source.name, entry.reason) for entry in batch if entry.reason is not None]
             outcomes["unchanged"] += sum(entry.is_unchanged for entry in batch)
             items = _encoded(gallery, encoder, [e for e in batch if e.reason is None and not e.is_unchanged])
@@ -117,7 +119,7 @@ def add(
 
 
 def _prepared_batches(
-    gallery: Gallery, encoder: Encoder, sources: Sequence[Source], batch_size: int
+    gallery: Gallery, encoder: Encoder, sources: Sequence[Source], batch_size: int, picture_px: int
 ) -> Iterator[list[_Prepared]]:
     """Yield batches in order, while the next ones are being decoded."""
     with ThreadPoolExecutor(min(_MOST_DECODERS, os.cpu_count() or 1), "decoder") as decoders:
@@ -126,7 +128,9 @@ def _prepared_batches(
             for start in range(0, len(sources), batch_size):
                 part = sources[start : start + batch_size]
                 stored = gallery.get_many([source.id for source in part])
-                ahead.append([decoders.submit(_prepare, encoder, source, stored.get(source.id)) for source in part])
+                ahead.append(
+                    [decoders.submit(_prepare, encoder, source, stored.get(source.id), picture_px) for source in part]
+                )
                 if len(ahead) > _BATCHES_AHEAD:
                     yield [future.result() for future in ahead.popleft()]
             while ahead:
@@ -137,7 +141,7 @@ def _prepared_batches(
                     future.cancel()
 
 
-def _prepare(encoder: Encoder, source: Source, stored: Item | None) -> _Prepared:
+def _prepare(encoder: Encoder, source: Source, stored: Item | None, picture_px: int) -> _Prepared:
     """Read and decode one item, unless the gallery has its vectors already."""
     try:
         data = None if source.image is None else source.image.read_bytes()
@@ -149,8 +153,9 @@ def _prepare(encoder: Encoder, source: Source, stored: Item | None) -> _Prepared
             encoder.text_transform.encode([source.text])  # refused here, where it costs one item and not its batch
         if data is None:
             return _Prepared(source=source, digest=digest)
-        image = decode_image(data, target_px=max(LONGEST_PX, encoder.manifest.image.size_px))
-        return _Prepared(source=source, digest=digest, pixels=encoder.image_input(image), picture=thumbnail(image))
+        image = decode_image(data, target_px=max(picture_px, encoder.manifest.image.size_px))
+        picture = thumbnail(image, longest_px=picture_px)
+        return _Prepared(source=source, digest=digest, pixels=encoder.image_input(image), picture=picture)
     except VernierError as error:
         return _Prepared(source=source, reason=str(error))
     except OSError as error:

@@ -72,7 +72,9 @@ class MilvusGallery:
         self.address = address
         self.read_only = read_only
         self._server = MilvusServer(address)
-        self._consistency = "Strong" if address.wait == "read" else "Eventually"
+        # Bounded: all but the last seconds, for which a Milvus that has just started must read its log before it
+        # answers; what was written in the last seconds is seen because whoever wrote it has waited until it was.
+        self._consistency = "Strong" if address.wait == "read" else "Bounded"
         self._write_mutex = threading.Lock()
         self._unsettled: dict[str, tuple[object, Row | None]] = {}  # written, and not seen by reads yet
         try:

@@ -8,10 +8,10 @@ LONGEST_PX = 512
 _QUALITY = 85
 
 
-def thumbnail(image: Image.Image) -> bytes:
-    """Return an RGB picture as a JPEG whose longest side is at most 512 pixels; it is never enlarged."""
+def thumbnail(image: Image.Image, *, longest_px: int = LONGEST_PX) -> bytes:
+    """Return an RGB picture as a JPEG whose longest side is at most so many pixels; it is never enlarged."""
     small = image.copy()
-    small.thumbnail((LONGEST_PX, LONGEST_PX), Image.Resampling.BICUBIC)
+    small.thumbnail((longest_px, longest_px), Image.Resampling.BICUBIC)
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=_QUALITY)
     return stream.getvalue()

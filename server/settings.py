@@ -134,6 +134,9 @@ class Settings(BaseSettings):
     )
     url_timeout_s: float = Field(default=10.0, gt=0, le=600, description="seconds of one fetch, redirects included")
 
+    picture_px: int = Field(
+        default=512, ge=64, le=8192, description="longest side of stored pictures, which a later model is shown again"
+    )
     cache_bytes: int = Field(
         default=64_000_000, ge=0, description="memory for what the encoders said of pictures and texts; 0: none is kept"
     )

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from index import Gallery, NewItem, Outcome, check_item_id, check_metadata, content_digest, thumbnail
-from index.thumbnails import LONGEST_PX
 from runtime.errors import GalleryError, VernierError
 from server.errors import field_error, status_of
 from server.pictures import Picture, decoded
@@ -86,13 +85,15 @@ async def _prepare(service: Service, draft: Draft, timings: Timings) -> _Prepare
             check_texts([draft.text], max_words=service.settings.max_words)
         picture = None
         if draft.picture is not None:
-            side_px = max(LONGEST_PX, service.encoder.manifest.image.size_px)
+            side_px = max(service.settings.picture_px, service.encoder.manifest.image.size_px)
             picture = await decoded(service, draft.picture, timings, target_px=side_px)
         item = NewItem(
             id=draft.id,
             text=draft.text,
             metadata=draft.metadata,
-            picture=None if picture is None else await service.engines.decode(thumbnail, picture.image),
+            picture=None
+            if picture is None
+            else await service.engines.decode(thumbnail, picture.image, longest_px=service.settings.picture_px),
             content_digest=await service.engines.decode(content_digest, picture=draft.picture, text=draft.text),
         )
     except VernierError as error:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 COMMANDS = {
     "serve": {"--bundle", "--gallery", "--host", "--port"},
-    "index add": {"gallery", "pictures", "--bundle", "--images", "--captions-as-text", "--json"},
+    "index add": {"gallery", "pictures", "--bundle", "--images", "--captions-as-text", "--picture-px", "--json"},
     "index stats": {"gallery", "--json"},
     "index verify": {"gallery", "--json"},
     "index compact": {"gallery"},

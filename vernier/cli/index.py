@@ -43,6 +43,9 @@ def add(
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the pictures of JSONL files are; beside them otherwise.")
     ] = None,
+    picture_px: Annotated[
+        int, typer.Option(metavar="N", help="Longest side of stored pictures, for another model later.", min=64)
+    ] = 512,
     captions_as_text: Annotated[
         bool, typer.Option("--captions-as-text", help="Store a line's first caption as the item's text.")
     ] = False,
@@ -63,7 +66,13 @@ def add(
     with open_gallery(gallery, space=encoder.space, dim=encoder.dim, create=True) as opened:
         with progress("Adding") as hook:
             report = add_to(
-                opened, encoder, pictures, images_dir=images, captions_as_text=captions_as_text, progress=hook
+                opened,
+                encoder,
+                pictures,
+                images_dir=images,
+                captions_as_text=captions_as_text,
+                picture_px=picture_px,
+                progress=hook,
             )
         items = opened.info().items
     if json:

@@ -260,3 +260,11 @@ def test_photos_go_in_and_are_found_by_their_like(
     assert vector is not None
     assert gallery.search(vector[None], top_k=1)[0][0].id == first
     assert gallery.page(filter=parse_filter({"split": {"exists": True}})).items
+
+
+def test_larger_pictures_are_kept_when_wanted(tmp_path: Path) -> None:
+    Image.new("RGB", (900, 300), "red").save(tmp_path / "wide.png")
+    encoder = fake_encoder()
+    with open_gallery(tmp_path / "gallery", space=encoder.space, dim=encoder.dim, create=True) as gallery:
+        add(gallery, encoder, [tmp_path / "wide.png"], picture_px=800)
+        assert Image.open(io.BytesIO(gallery.picture("wide.png"))).size == (800, 267)
