@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check unit e2e bench loadtest demo-bundle photos ablation lock clean
+.PHONY: help setup serve test check unit e2e bench loadtest demo-bundle photos ablation gpu lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 16
@@ -78,6 +78,10 @@ loadtest: $(VENV)/.dev ## a short mixed load on a server of its own, judged by l
 bench: $(VENV)/.dev ## the benchmarks that need no GPU (ratios to a reference in the same run)
 	@$(BIN)/python -m benchmarks.index $(ARGS)
 	@$(BIN)/python -m benchmarks.server $(SERVER_ARGS)
+
+# Not through .venv alone: a machine with a GPU brings its own builds of torch, ONNX Runtime and FAISS.
+gpu: ## every check that needs an NVIDIA GPU, in a table, with the packages this machine has
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu $(ARGS)
 
 lock: $(VENV)/.dev ## resolve requirements/*.txt again
 	@PATH="$(abspath $(BIN)):$$PATH" scripts/lock.sh
