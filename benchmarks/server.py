@@ -113,6 +113,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
     parser.add_argument("--bundle", type=Path, default=Path("bundles/demo"))
     parser.add_argument("--items", type=int, default=10_000, help="in the gallery")
+    parser.add_argument("--galleries", type=Path, help="directory to keep the filled gallery in for the next run")
     parser.add_argument("--picture-size", default="640x480", help="of the JPEG files that are sent")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
@@ -123,8 +124,10 @@ def main() -> int:
     report: Report = {"provenance": made_by("benchmarks.server"), "options": _shown(options)}
     with tempfile.TemporaryDirectory() as folder:
         encoder = Encoder.load(options.bundle)
-        vectors = _fill(Path(folder) / "galleries" / "default", encoder, options.items)
-        with running(Path(folder) / "galleries", options.bundle, VERNIER_MAX_WAIT_MS=options.max_wait_ms) as server:
+        galleries = options.galleries or Path(folder) / "galleries"
+        vectors, _ = clustered(options.items, encoder.dim)
+        _fill(galleries / "default", encoder, vectors)
+        with running(galleries, options.bundle, VERNIER_MAX_WAIT_MS=options.max_wait_ms) as server:
             for name in options.parts or parts:
                 report[name] = parts[name](server, encoder, vectors, options)
     write_report(report, options.json)
@@ -379,17 +382,17 @@ def _load_report(load: Load) -> Report:
     }
 
 
-def _fill(place: Path, encoder: Encoder, count: int) -> np.ndarray:
-    vectors, _ = clustered(count, encoder.dim)
+def _fill(place: Path, encoder: Encoder, vectors: np.ndarray) -> None:
+    if place.exists():
+        return
     with open_gallery(place, space=encoder.space, dim=encoder.dim, create=True) as gallery:
-        for start in range(0, count, 1000):
+        for start in range(0, len(vectors), 1000):
             chunk = vectors[start : start + 1000]
             items = [
                 NewItem(id=f"{start + at:08d}", image_embedding=vector, content_digest=str(start + at))
                 for at, vector in enumerate(chunk)
             ]
             gallery.upsert(items)
-    return vectors
 
 
 def _wait_until_ready(server: Server) -> None:
