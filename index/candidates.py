@@ -22,7 +22,7 @@ from index.records import Floats
 from index.vectors import use_one_thread
 
 _BITS = 4
-_DIMS_PER_CODE = 4
+_DIMS_PER_CODE = 2  # with 4, a million vectors find too little however many candidates are taken
 _SAMPLES_PER_LIST = 64
 _LINKS = 32
 _BUILD_EFFORT = 100
@@ -92,7 +92,7 @@ class Candidates(Protocol):
 
 
 class Lists:
-    """An inverted file: vectors in lists by nearness, each shrunk to four bits for four numbers."""
+    """An inverted file: vectors in lists by nearness, each shrunk to four bits for two numbers."""
 
     kind: KindName = "ivf-pq"
     least_share = 0.0
@@ -100,7 +100,7 @@ class Lists:
     def __init__(self, index: Any) -> None:  # noqa: ANN401  a FAISS index
         self.index = index
         breadths = [breadth for breadth in (1, 2, 4, 8, 16, 32, 64, 128, 256) if breadth <= index.nlist]
-        self.efforts: Efforts = (tuple(breadths), (50, 100, 150, 200, 300, 400))
+        self.efforts: Efforts = (tuple(breadths), (30, 50, 80, 120, 180, 270, 400, 600))
 
     @classmethod
     def trained(cls, sample: Floats, *, num_vectors: int) -> "Lists":
