@@ -27,6 +27,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES = (1, 8)
 TEXT_LENGTH = 24
+_BERT_VOCABULARY, _SPECIAL = 30522, 5
 
 
 def main() -> None:
@@ -287,6 +288,7 @@ def _write_base_checkpoint(folder: str) -> str:
 
     import scenes
     from training.checkpoint import Progress, write_checkpoint
+    from training.data.tokenizer import word_tokenizer
     from training.recipes.baseline import base
 
     data = Path(folder) / "data"
@@ -298,7 +300,9 @@ def _write_base_checkpoint(folder: str) -> str:
             split = "val" if index >= 20 else "train"
             lines.write(json.dumps({"image": f"{index}.png", "captions": [scene.caption], "split": split}) + "\n")
     config = base(data)
-    tokenizer = config.data.tokenizer(data)
+    words = list(scenes.vocabulary())
+    words += [f"filler{number}" for number in range(_BERT_VOCABULARY - len(words) - _SPECIAL)]
+    tokenizer = word_tokenizer(words)
     model = config.model.build(tokenizer.get_vocab_size())
     checkpoint = write_checkpoint(
         Path(folder) / "work", config=config, tokenizer=tokenizer, progress=Progress(step=0, metrics={}),

@@ -252,8 +252,8 @@ def speed(shared: dict[str, Any]) -> Iterator[Row]:
             share = batch * VIT_GFLOP * 1e9 / median / shared["flop_per_s"] if "flop_per_s" in shared else 0
             read = weights / median / shared["bytes_per_s"] if "bytes_per_s" in shared else 0
             text = (
-                f"{1000 * median:.2f} ms, {batch / median:.0f} pictures/s, {share:.1%} of the matrix rate, weights read "
-                f"at {read:.1%} of the bandwidth"
+                f"{1000 * median:.2f} ms, {batch / median:.0f} pictures/s, {share:.1%} of the matrix rate, "
+                f"weights read at {read:.1%} of the bandwidth"
             )
             yield Row(f"speed {name}", f"batch {batch}", "ok", text)
 

@@ -51,6 +51,7 @@ def examine(*, bundle: Path | None, gallery: Path | None, host: str, port: int) 
         lambda: _disk(gallery or Path.cwd()),
         _gpu,
         _onnx_runtime,
+        _tensorrt,
         _faiss,
         lambda: _bundle(bundle),
         *([] if gallery is None else [lambda: _gallery(gallery)]),
@@ -177,6 +178,30 @@ def _onnx_runtime() -> Iterator[Finding]:
     )
 
 
+def _tensorrt() -> Iterator[Finding]:
+    """TensorRT matters where there is a GPU; elsewhere nothing is said of it."""
+    if shutil.which("nvidia-smi") is None:
+        return
+    try:
+        from runtime.engines.cuda import compute_capability
+        from runtime.engines.tensorrt import tensorrt
+
+        version, capability = tensorrt().__version__, compute_capability()
+    except (ImportError, VernierError) as error:
+        yield Finding(
+            what="tensorrt",
+            state="note",
+            found=str(error),
+            remedy="only the provider `tensorrt` needs it; cuda does not",
+        )
+        return
+    yield Finding(
+        what="tensorrt",
+        state="good",
+        found=f"{version}, compute capability {capability}: `vernier engines` can build here",
+    )
+
+
 def _faiss() -> Iterator[Finding]:
     try:
         import faiss
@@ -203,10 +228,20 @@ def _bundle(named: Path | None) -> Iterator[Finding]:
             what="bundle", state="wrong", found=str(error), remedy="export or copy a bundle, and name it with --bundle"
         )
         return
-    graphs = ", ".join(f"{name} on {encoder.engines[name].provider}" for name in encoder.manifest.graphs)
+    graphs = ", ".join(
+        f"{name} in {graph.precision} on {encoder.engines[name].provider}"
+        for name, graph in encoder.manifest.graphs.items()
+    )
     yield Finding(
         what="bundle", state="good", found=f"{encoder.manifest.name} at {directory}: whole; {graphs}; dim {encoder.dim}"
     )
+    if encoder.fallback is not None:
+        yield Finding(
+            what="provider",
+            state="note",
+            found=encoder.fallback,
+            remedy="mend what failed, or name the provider that is meant with VERNIER_PROVIDER",
+        )
 
 
 def _gallery(directory: Path) -> Iterator[Finding]:
