@@ -55,7 +55,7 @@ def tiny() -> TrainConfig:
         ),
         optimizer=OptimizerConfig(learning_rate=1.5e-3),
         batch_size=128,
-        num_steps=4000,
+        num_steps=6000,
         precision="bf16",
         ema_decay=0.999,
         validate_every=250,
