@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import time
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,8 @@ sys.path.insert(0, str(ROOT))
 
 RECIPES = {"minilm": "training.recipes.photos:lit", "nothing": "training.recipes.photos:lit_from_nothing"}
 TESTED = ("test", "dev", "val")
+SUITE = ROOT / "benchmarks/suites/photos.toml"
+"""What is measured beside retrieval where the data has it: boxes, hard negatives, statements."""
 
 
 def main() -> None:
@@ -79,7 +82,7 @@ def index(data: Path, out: Path, bundle: Path) -> None:
 
 
 def evaluate(data: Path, out: Path, bundle: Path) -> None:
-    """Measure retrieval on the photos that were not trained on."""
+    """Measure retrieval on the photos that were not trained on, and the suite where its files are there."""
     from training.data.jsonl_pairs import read_lines
     from training.data.photo_folder import find_parts
 
@@ -91,6 +94,16 @@ def evaluate(data: Path, out: Path, bundle: Path) -> None:
         return
     files = ("--retrieval", data / parts.captions, "--images", data / parts.images)
     vernier("eval", bundle, *files, "--split", split, "--json", out / "evaluation.json")
+    if all((data / file).is_file() for file in _files_of(SUITE)):
+        pages = ("--json", out / "suite.json", "--report", out / "suite.html")
+        vernier("eval", bundle, "--suite", SUITE, "--data", data, *pages)
+
+
+def _files_of(suite: Path) -> list[str]:
+    runs = tomllib.loads(suite.read_text())["run"]
+    return [
+        run[kind] for run in runs for kind in ("retrieval", "grounding", "hard_negatives", "statements") if kind in run
+    ]
 
 
 def vernier(*arguments: str | Path) -> None:
