@@ -26,11 +26,12 @@ class MigrationAnswer(Answer):
     state: Literal["none", "running", "done", "stopped", "failed"] = Field(
         description="of the last migration since the server started"
     )
-    bundle: str | None = Field(description="the bundle that it goes to, or went to")
+    bundle: str | None = Field(default=None, description="the bundle that it goes to, or went to")
     done: int = Field(description="vectors that are made")
     total: int = Field(description="vectors that there will be")
     space: str = Field(description="the embedding space that the gallery answers from")
     other_space: str | None = Field(
-        description="the space of the vectors kept beside: that to go back to, or one that is not whole yet"
+        default=None,
+        description="the space of the vectors kept beside: that to go back to, or one that is not whole yet",
     )
     problem: Problem | None = Field(default=None, description="why it failed or stopped")

@@ -127,11 +127,18 @@ def verify(gallery: GalleryArgument, json: JsonOption = False) -> None:
 
 
 @app.command()
-def compact(gallery: FolderArgument) -> None:
-    """Give the room of deleted items back to the disk."""
+def compact(gallery: GalleryArgument) -> None:
+    """Give the room of deleted items back to the disk. In Milvus nobody else may write meanwhile."""
     from vernier.cli.output import note
 
-    with _opened(gallery) as opened:
+    if gallery.startswith("milvus://"):
+        from index.milvus import MilvusAddress, MilvusGallery
+
+        address = MilvusAddress.parse(gallery)
+        with MilvusGallery(address, space=None, dim=None, create=False, read_only=False) as in_milvus:
+            note(f"{address.name}: {in_milvus.compact():,} pictures removed that no item names.")
+        return
+    with _opened(Path(gallery)) as opened:
         before, after = opened.compact()
     note(f"{gallery}: {before:,} bytes before, {after:,} after.")
 
