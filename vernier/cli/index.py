@@ -132,7 +132,8 @@ def compact(gallery: GalleryArgument) -> None:
     from vernier.cli.output import note
 
     if gallery.startswith("milvus://"):
-        from index.milvus import MilvusAddress, MilvusGallery
+        from index.milvus import MilvusGallery
+        from index.milvus_server import MilvusAddress
 
         address = MilvusAddress.parse(gallery)
         with MilvusGallery(address, space=None, dim=None, create=False, read_only=False) as in_milvus:
