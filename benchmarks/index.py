@@ -213,14 +213,17 @@ def _bare_search(gallery: LocalGallery, *, in_memory: bool) -> Callable[[np.ndar
     codes = codes.copy() if in_memory else codes
     kept: Any = index.codec.index_over(codes)
     kept.ntotal = index.num_positions
-    kept.codes_kept_alive = codes
     refined: Any = faiss.IndexRefine(index.candidates.index, kept)
     refining: Any = faiss.IndexRefineSearchParameters
     effort = index.fit.effort
     parameters = refining(
         k_factor=effort.num_candidates / _TOP_K, base_index_params=index.candidates.parameters(effort.breadth, None)
     )
-    return lambda queries: refined.search(queries, _TOP_K, params=parameters)
+
+    def search(queries: np.ndarray, _alive: np.ndarray = codes) -> object:
+        return refined.search(queries, _TOP_K, params=parameters)
+
+    return search
 
 
 def _search_ratio(

@@ -49,7 +49,7 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class _Selection:
-    """Positions that a filter passes.
+    """Positions that a filter passes, in no order.
 
     Attributes:
         vectors: those at the positions [n, dim], when they are few.
@@ -322,7 +322,7 @@ class LargeIndex:
         if known is not None and known[0] == self._num_changes:
             found: _Selection = known[1]
             return found
-        positions = np.sort(self._positions(allowed.rows))
+        positions = self._positions(allowed.rows)
         is_in = np.zeros(len(self._row_at), bool)
         is_in[positions] = True
         bitmap = np.packbits(is_in, bitorder="little")

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +29,7 @@ from index.large_index import EXACT_UP_TO, LargeIndex
 from index.locks import FolderLock
 from index.memory import Memory
 from index.obedience import prove_filters_are_obeyed
-from index.records import TARGETS, Floats, GalleryInfo, Item, Match, NewItem, Outcome, Page, Target
+from index.records import TARGETS, Floats, GalleryInfo, Item, Match, Metadata, NewItem, Outcome, Page, Target
 from index.snapshot import (
     FOLDER,
     files_in_use,
@@ -139,6 +139,7 @@ class LocalGallery:
             return []
         with self._write_mutex:
             change = self._store.upsert(checked)
+            self._keep_filters(change, {item.id: item.metadata for item in checked})
             self._take_in(change)
         return change.outcomes
 
@@ -149,6 +150,7 @@ class LocalGallery:
         with self._write_mutex:
             if self._successor is None:
                 change = self._store.delete(item_id)
+                self._keep_filters(change, {})
                 self._take_in(change)
                 return bool(change.gone)
         return self._successor.delete(item_id)
@@ -438,6 +440,21 @@ class LocalGallery:
             self._take_in(change)
         self._store.version = state.version
 
+    def _keep_filters(self, change: Change, metadata: Mapping[str, Metadata]) -> None:
+        """Bring what is known of filters up to date from a write itself; asking SQLite again would cost every search.
+
+        Args:
+            change: the write.
+            metadata: of the items that it stored, by id.
+        """
+        touched = np.asarray(sorted({*change.names, *change.gone}), np.int64)
+        with self._filtered_mutex:
+            for filter, (version, rows) in self._filtered.items():
+                if version == change.version - 1:
+                    passing = [row for row, item_id in change.names.items() if filter.matches(metadata[item_id])]
+                    changed = rows.changed(touched, np.asarray(sorted(passing), np.int64))
+                    self._filtered[filter] = (change.version, changed)
+
     def _rows_passing(self, filter: Filter) -> RowSet:
         with self._filtered_mutex:
             known = self._filtered.get(filter)
@@ -447,7 +464,9 @@ class LocalGallery:
         version, found = self._store.matching_rows(filter)
         rows = RowSet(found)
         with self._filtered_mutex:
-            self._filtered[filter] = (version, rows)
+            known = self._filtered.get(filter)
+            if known is None or known[0] < version:
+                self._filtered[filter] = (version, rows)
             self._filtered.move_to_end(filter)
             while len(self._filtered) > _CACHED_FILTERS:
                 self._filtered.popitem(last=False)

@@ -47,6 +47,13 @@ class RowSet:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def changed(self, touched: Rows, passing: Rows) -> "RowSet":
+        """Return the rows after some were touched, of which those that pass now are given; both sorted."""
+        at = np.searchsorted(self.rows, touched)
+        at = at[at < len(self.rows)]
+        kept = np.delete(self.rows, at[np.isin(self.rows[at], touched)])
+        return RowSet(np.insert(kept, np.searchsorted(kept, passing), passing))
+
 
 class FlatVectors:
     """One target's vectors of all items, searched exactly.

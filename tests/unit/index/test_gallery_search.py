@@ -266,6 +266,31 @@ def test_a_filter_follows_writes(gallery: LocalGallery, rng: np.random.Generator
     assert gallery.search(query, top_k=5, filter=red) == [[]]
 
 
+def test_what_is_known_of_a_filter_follows_every_write(gallery: LocalGallery) -> None:
+    """Brought up to date from the write itself, it is what SQLite says of the whole gallery."""
+    rng = np.random.default_rng(5)
+    filters = [parse_filter(obj) for obj in ({"n": {"lt": 5}}, {"not": {"n": 3}}, {"tags": "a"}, {"gone": 1})]
+    for step in range(120):
+        if rng.random() < 0.3:
+            gallery.delete(f"i{rng.integers(30)}")
+        else:
+            ids = rng.choice(30, rng.integers(1, 6))
+            gallery.upsert(
+                [
+                    new_item(
+                        f"i{at}", rng, metadata={"n": int(rng.integers(10)), "tags": ["a", "b"][: rng.integers(3)]}
+                    )
+                    for at in ids
+                ]
+            )
+        for filter in filters:
+            if step:  # asked for the first time below, and kept from then on
+                assert gallery._filtered[filter][0] == gallery.info().version
+            version, wanted = gallery._store.matching_rows(filter)
+            np.testing.assert_array_equal(gallery._rows_passing(filter).rows, wanted)
+            assert version == gallery.info().version
+
+
 # Pages
 
 
