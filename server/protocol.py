@@ -4,8 +4,11 @@ The middleware knocks at the same door, so that a server without this protocol r
 """
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from uvicorn.config import Config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from runtime.errors import VernierError
@@ -21,13 +24,24 @@ _TAKEN_IN_S = 5.0
 """How long the body of a refused request may take to come; it is dropped, so that the connection can be kept."""
 
 
+async def _nothing(*_: object) -> None:
+    """Stand for the application behind uvicorn's reading of a proxy's headers."""
+
+
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
     _overdue: asyncio.TimerHandle | None = None
 
+    def __init__(self, config: Config, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  as uvicorn has it
+        super().__init__(config, *arguments, **options)
+        self._proxies = ProxyHeadersMiddleware(_nothing, trusted_hosts=config.forwarded_allow_ips)
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401  as uvicorn has it
         service: Service = self.config.app.state.service  # type: ignore[union-attr]
+        if any(name == b"x-forwarded-for" for name, _ in cycle.scope["headers"]):
+            with suppress(StopIteration):  # it waits for nothing; the caller's address must be known at the door
+                self._proxies(cycle.scope, None, None).send(None)  # type: ignore[arg-type]
         visit = service.door.knock(cycle.scope)  # type: ignore[arg-type]
         if visit.refusal is None:
             super()._start_asgi_task(cycle, app)

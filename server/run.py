@@ -52,6 +52,7 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
         config = uvicorn.Config(
             create_app(settings, service=service),
             http=Protocol,
+            proxy_headers=False,  # the protocol reads them, before the door
             loop="uvloop",
             ws="none",
             lifespan="on",

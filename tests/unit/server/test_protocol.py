@@ -55,7 +55,9 @@ class Caller:
 async def listening(folder: Path, **changes: Any) -> AsyncIterator[tuple[Counted, Any]]:
     settings = settings_for(folder, **changes)
     app = Counted(create_app(settings, service=Service(settings, encoder=fake_encoder())))
-    server = uvicorn.Server(uvicorn.Config(app, http=Protocol, port=0, log_config=None, lifespan="on"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, http=Protocol, proxy_headers=False, port=0, log_config=None, lifespan="on")
+    )
     serving = asyncio.create_task(server._serve())
     while not server.started:
         await asyncio.sleep(0.01)
@@ -145,3 +147,13 @@ async def test_requests_sent_at_once_are_answered_in_order(tmp_path: Path) -> No
         caller.send("GET", "/galleries", key)
         assert [(await caller.answer())[0] for _ in range(3)] == [200, 401, 200]
         assert app.paths == ["/info", "/galleries"]
+
+
+async def test_callers_behind_a_trusted_proxy_have_rates_of_their_own(tmp_path: Path) -> None:
+    async with listening(tmp_path, rate_limit=0.001, rate_burst=1) as (_, call):
+        caller = await call()
+        statuses = []
+        for address in ("203.0.113.1", "203.0.113.2", "203.0.113.1"):
+            caller.send("GET", "/info", f"X-Forwarded-For: {address}")
+            statuses.append((await caller.answer())[0])
+        assert statuses == [200, 200, 429]
