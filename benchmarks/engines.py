@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--validation", type=Path, nargs="*", help="validation rows for it; drawn scenes when left out")
     parser.add_argument("--images", type=Path, help="their pictures")
     parser.add_argument("--base", action="store_true", help="export the recipe base")
+    parser.add_argument("--keep", type=Path, help="where the towers' graphs are kept between runs")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path, help="where the result goes")
@@ -48,7 +49,7 @@ def main() -> None:
     elif given.base:
         result, name = of_base(), "engines-base-export.json"
     else:
-        result, name = of_towers(given.threads, given.rounds), "engines-towers.json"
+        result, name = of_towers(given.threads, given.rounds, given.keep), "engines-towers.json"
     result |= {
         "command": "python -m benchmarks.engines " + " ".join(sys.argv[1:]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -60,7 +61,7 @@ def main() -> None:
     print(json.dumps(result, indent=2))
 
 
-def of_towers(threads: int, rounds: int) -> dict[str, Any]:
+def of_towers(threads: int, rounds: int, keep: Path | None) -> dict[str, Any]:
     """ViT-B/32 and BERT-base: bare ONNX Runtime, our engine, and our engine in int8, in turn."""
     import onnxruntime as ort
 
@@ -68,11 +69,14 @@ def of_towers(threads: int, rounds: int) -> dict[str, Any]:
     from runtime.engines import start_engine
 
     found: dict[str, Any] = {"threads": threads, "rounds": rounds, "text_length": TEXT_LENGTH, "towers": {}}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         for tower, write in (("vit-b-32", write_vit), ("bert-base", write_bert)):
-            file, small = Path(folder) / f"{tower}.onnx", Path(folder) / f"{tower}-int8.onnx"
-            in_own_process(write, file)
-            write_variant("int8_dynamic", file, small)
+            file, small = folder / f"{tower}.onnx", folder / f"{tower}-int8.onnx"
+            if not small.is_file():
+                in_own_process(write, file)
+                write_variant("int8_dynamic", file, small)
             options = ort.SessionOptions()
             options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -186,17 +190,18 @@ def of_base() -> dict[str, Any]:
     """Export the recipe base (random weights, random pictures of its own size) and say what that took."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = in_own_process(_write_base_checkpoint, Path(folder))
-        started = time.perf_counter()
+        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         command = [sys.executable, "-m", "vernier", "export", checkpoint, "--data", str(Path(folder) / "data"),
                    "--out", str(Path(folder) / "bundle"), "--json"]  # fmt: skip
         ran = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         seconds = time.perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         size = sum(file.stat().st_size for file in (Path(folder) / "bundle").iterdir()) / 1e6
         report = json.loads(ran.stdout)
     return {
         "seconds": seconds,
-        "peak_memory_mb": peak,
+        "processor_seconds": used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime,
+        "peak_memory_mb": used.ru_maxrss / 1024,
         "megabytes": size,
         "parity": report["parity"],
         "decisions": report["decisions"],

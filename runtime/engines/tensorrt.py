@@ -7,6 +7,7 @@ A call is brought to one of a few sizes, so that each is recorded once as a CUDA
 next profile's, the text to the next length of `LENGTHS`; what was filled in is cut off again.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from runtime.errors import EngineError
 
 LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512)
 _SUBWORDS = "subwords"
+
+_log = logging.getLogger(__name__)
 
 
 def tensorrt() -> Any:  # noqa: ANN401  the bindings have no types
@@ -156,7 +159,11 @@ class TensorRtEngine:
     def _execute(self, size: _Size) -> None:
         """Queue the graph's kernels; the first time at a size they run once by themselves and are then recorded."""
         if size in self._recorded:
-            self._stream.launch(self._recorded[size][1])
+            context, recorded = self._recorded[size]
+            if recorded is None:
+                self._enqueue(context)
+            else:
+                self._stream.launch(recorded)
             return
         context = self._engine.create_execution_context(self._user_managed)
         context.set_device_memory(self._scratch.device, self._scratch.num_bytes)
@@ -170,13 +177,20 @@ class TensorRtEngine:
             context.set_tensor_address(name, buffer.device)
         self._enqueue(context)
         self._stream.wait()
-        self._stream.begin_recording()
+        self._recorded[size] = (context, self._record(context))  # the context stays: what was recorded uses its state
+
+    def _record(self, context: Any) -> Any:  # noqa: ANN401
+        """The kernels as one launch; None, loudly, for a graph that cannot be recorded."""
         try:
-            self._enqueue(context)
-        finally:
-            recorded = self._stream.end_recording()
-        # the context stays: what was recorded uses its state
-        self._recorded[size] = (context, recorded)
+            self._stream.begin_recording()
+            try:
+                self._enqueue(context)
+            finally:
+                recorded = self._stream.end_recording()
+        except EngineError as error:
+            _log.warning("%s runs kernel by kernel, since it cannot be recorded: %s", self._graph.file, error)
+            return None
+        return recorded
 
     def _enqueue(self, context: Any) -> None:  # noqa: ANN401
         if not context.execute_async_v3(self._stream.handle):

@@ -31,6 +31,7 @@ class Device:
     recording: dict[int, list[Callable[[], None]]] = field(default_factory=dict)
     kernels: int = 0
     launches: int = 0
+    records: bool = True  # whether a stream can be recorded
     skew: float = 0.0  # added to every output: an engine that is wrong
     capability: tuple[int, int] = (9, 0)
     gpus: int = 1
@@ -50,6 +51,7 @@ class Device:
 class _Error(IntEnum):
     cudaSuccess = 0  # noqa: N815  NVIDIA's names
     cudaErrorNoDevice = 100  # noqa: N815
+    cudaErrorStreamCaptureInvalidated = 901  # noqa: N815
 
 
 class _Attribute(IntEnum):
@@ -71,8 +73,11 @@ def cuda_runtime(device: Device) -> types.ModuleType:
         device.recording[stream] = []
         return (ok,)
 
-    def end(stream: int) -> tuple[_Error, int]:
-        recorded[len(recorded) + 1] = device.recording.pop(stream)
+    def end(stream: int) -> tuple[_Error, int | None]:
+        work = device.recording.pop(stream)
+        if not device.records:
+            return _Error.cudaErrorStreamCaptureInvalidated, None
+        recorded[len(recorded) + 1] = work
         return ok, len(recorded)
 
     def launch(graph: int, stream: int) -> tuple[_Error]:

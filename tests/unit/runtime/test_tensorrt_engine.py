@@ -71,6 +71,18 @@ def test_a_size_is_recorded_once_and_launched_from_then_on(built: Path, device: 
     assert (device.kernels - before[0], device.launches - before[1]) == (2, 2)
 
 
+def test_a_graph_that_cannot_be_recorded_runs_all_the_same(
+    built: Path, device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    device.records, before = False, device.launches
+    encoder, reference = Encoder.load(built, provider="tensorrt"), Encoder.load(built, provider="cpu")
+    for count in (3, 2, 4):
+        ours, theirs = (one.embed_images(PICTURES[:count]).embedding for one in (encoder, reference))
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert device.launches == before
+    assert "cannot be recorded" in caplog.text
+
+
 def test_an_output_that_is_not_wanted_is_not_copied(built: Path) -> None:
     engine = TensorRtEngine.of_bundle(read_bundle(built), "image_encoder")
     pixels = np.zeros((2, 3, 32, 32), np.float32)
