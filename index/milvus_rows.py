@@ -43,6 +43,10 @@ AFTER_EVERY_ROW = "\x02"
 """Behind an item's id it stands after every row of the item and before those of the next one."""
 
 _MOST_BYTES = 65_535
+_BUILD: dict[str, dict[str, Any]] = {
+    "HNSW": {"M": 16, "efConstruction": 200},
+    "GPU_CAGRA": {"intermediate_graph_degree": 128, "graph_degree": 64},
+}
 _SUFFIX: dict[Target, str] = {"image": "\x01i", "text": "\x01t"}
 
 
@@ -118,20 +122,27 @@ def item_of(row: Row) -> Item:
 def create_collection(
     server: MilvusServer, collection: str, identity: Identity, address: MilvusAddress, *, pictures: str
 ) -> None:
-    """Make a collection with its index and load it; one that is there already is left as it is."""
-    if server.call("has_collection", collection):
-        return
+    """Make a collection with its index and load it, or what is missing of that.
+
+    Raises:
+        GalleryError: `gallery_failed`: Milvus does not take this index or its parameters; no collection is left.
+    """
     from pymilvus import MilvusClient
 
-    parameters = MilvusClient.prepare_index_params()
-    parameters.add_index("vector", index_type=address.index, metric_type="IP", params=dict(address.build))
-    server.call(
-        "create_collection",
-        collection,
-        schema=_schema(identity, address, pictures=pictures),
-        index_params=parameters,
-        num_shards=address.shards,
-    )
+    if not server.call("has_collection", collection):
+        schema = _schema(identity, address, pictures=pictures)
+        server.call("create_collection", collection, schema=schema, num_shards=address.shards)
+    if not server.call("list_indexes", collection):
+        parameters = MilvusClient.prepare_index_params()
+        build = {**_BUILD.get(address.index, {}), **address.build}
+        parameters.add_index("vector", index_type=address.index, metric_type="IP", params=build)
+        try:
+            server.call("create_index", collection, parameters)
+        except GalleryError as error:
+            if error.code == "gallery_failed":
+                server.call("drop_collection", collection)
+            raise
+    server.call("load_collection", collection)
 
 
 def read_description(server: MilvusServer, collection: str) -> dict[str, Any]:

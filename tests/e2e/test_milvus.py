@@ -248,16 +248,21 @@ def test_large_and_impossible_items_are_refused(milvus: Milvus, tmp_path: Path, 
         assert gallery.info().items == before
 
 
-def test_without_a_place_for_pictures_no_gallery_is_made(milvus: Milvus) -> None:
+def test_a_gallery_that_cannot_be_made_leaves_nothing_behind(milvus: Milvus) -> None:
     with pytest.raises(GalleryError, match="pictures=FOLDER"):
         open_gallery(milvus.uri("placeless", index="FLAT"), space=SPACE, dim=DIM, create=True)
     with pytest.raises(GalleryError) as caught:
         open_gallery(milvus.uri("placeless", index="FLAT"))
     assert caught.value.code == "unknown_gallery"
+    with pytest.raises(GalleryError, match="M out of range") as caught:
+        open_gallery(milvus.uri("odd", pictures="none", **{"build.M": -1}), space=SPACE, dim=DIM, create=True)
+    assert caught.value.code == "gallery_failed"
+    with open_gallery(milvus.uri("odd", pictures="none"), space=SPACE, dim=DIM, create=True) as gallery:
+        assert gallery.info().index_kind == "milvus-hnsw"
 
 
 async def test_it_is_served(milvus: Milvus, tmp_path: Path) -> None:
-    uri = milvus.uri("served", index="FLAT", pictures=tmp_path / "kept")
+    uri = milvus.uri("served", pictures=tmp_path / "kept")
     async with serving(settings_for(tmp_path, gallery=uri)) as client:
         await fill(client)
         query = {"text": "green", "top_k": 2, "filter": {"number": {"gte": 1}}, "rerank": 2, "explain": True}
@@ -267,7 +272,7 @@ async def test_it_is_served(milvus: Milvus, tmp_path: Path) -> None:
         picture = await client.get("/galleries/default/items/red/image")
         assert picture.headers["content-type"] == "image/jpeg"
         described = (await client.get("/galleries/default")).json()
-        assert (described["items"], described["index_kind"], described["read_only"]) == (4, "milvus-flat", False)
+        assert (described["items"], described["index_kind"], described["read_only"]) == (4, "milvus-hnsw", False)
 
 
 def test_killed_while_it_is_written_it_loses_nothing(
@@ -294,12 +299,13 @@ def test_killed_while_it_is_written_it_loses_nothing(
             if killed.is_set():
                 return
 
-    monkeypatch.setattr(milvus_server, "_PATIENCE_S", 1.5)
     threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
     while len(acknowledged) < 60:
+        assert not broken
         time.sleep(0.05)
+    monkeypatch.setattr(milvus_server, "_PATIENCE_S", 1.5)  # of calls that begin now
     milvus.kill()
     killed.set()
     for thread in threads:
