@@ -26,10 +26,9 @@ from index.vectors import Rows, RowSet, grown, use_one_thread
 EXACT_UP_TO = 20_000  # so many vectors are searched exactly within about two milliseconds
 _MOST_HITS = 200  # for more hits, candidates save nothing
 _TUNED_HITS = 10
-_LISTED_UP_TO = 4_000  # so many allowed vectors are taken one by one, and kept as they are for the next search
 _ROOM = 1.25
 _LEAST_ROOM = 16_384
-_ADDED_AT_ONCE = 256
+_ADDED_AT_ONCE = 16  # searches wait meanwhile, a few tenths of a millisecond
 
 _serials = itertools.count()
 
@@ -52,7 +51,7 @@ class _Selection:
     """Positions that a filter passes, in no order.
 
     Attributes:
-        vectors: those at the positions [n, dim], when they are few.
+        vectors: those at the positions [n, dim], when they are few; kept for the next search with this filter.
     """
 
     positions: Rows
@@ -110,6 +109,8 @@ class LargeIndex:
     def put(self, rows: Rows, vectors: Floats) -> None:
         """Add vectors, or replace those of rows that are there; they are found at once.
 
+        They are looked at one by one until `add_some_fresh` has put them among the candidates.
+
         Args:
             rows: [n], each at most once.
             vectors: [n, dim], unit length.
@@ -123,7 +124,7 @@ class LargeIndex:
         is_same = known >= 0
         is_same[is_same] = (codes[is_same] == self._codes[known[is_same]]).all(axis=1)
         self._kill(known[(known >= 0) & ~is_same])
-        self._append(rows[~is_same], codes[~is_same], vectors[~is_same])
+        self._append(rows[~is_same], codes[~is_same])
 
     def remove(self, rows: Rows) -> None:
         """Remove the vectors of these rows; they are found no more. Rows without one are passed over."""
@@ -178,7 +179,8 @@ class LargeIndex:
         """Add some of the vectors that are not among the candidates yet; say whether there are more."""
         start, end = self._num_indexed, min(self._num_indexed + _ADDED_AT_ONCE, self._count)
         if not self._is_frozen and start < end:
-            self._index_from(self.codec.decode(self._codes[start:end]))
+            self.candidates.add(self.codec.decode(self._codes[start:end]))
+            self._refined.ntotal = self._num_indexed
         return not self._is_frozen and end < self._count
 
     # Reading
@@ -238,7 +240,7 @@ class LargeIndex:
         np.bitwise_and.at(self._alive, positions >> 3, ~(1 << (positions & 7)).astype(np.uint8))
         self._num_alive -= len(positions)
 
-    def _append(self, rows: Rows, codes: Bytes, vectors: Floats) -> None:
+    def _append(self, rows: Rows, codes: Bytes) -> None:
         start, end = self._count, self._count + len(rows)
         if end >= len(self._row_at):
             self._make_room(end)
@@ -251,15 +253,6 @@ class LargeIndex:
         self._num_alive += len(rows)
         self._count = end
         self._store.ntotal = end
-        if not self._is_frozen:
-            while self._num_indexed < start and self.add_some_fresh():
-                pass
-            self._index_from(vectors)
-
-    def _index_from(self, vectors: Floats) -> None:
-        if len(vectors):
-            self.candidates.add(vectors)
-            self._refined.ntotal = self._num_indexed
 
     def _make_room(self, count: int) -> None:
         """Make room for more than so many positions; what is there stays."""
@@ -327,7 +320,7 @@ class LargeIndex:
         is_in[positions] = True
         bitmap = np.packbits(is_in, bitorder="little")
         selector: Any = faiss.IDSelectorBitmap(len(bitmap), faiss.swig_ptr(bitmap))
-        vectors = self.codec.decode(self._codes[positions]) if 0 < len(positions) <= _LISTED_UP_TO else None
+        vectors = self.codec.decode(self._codes[positions]) if 0 < len(positions) <= EXACT_UP_TO else None
         selection = _Selection(positions, bitmap, selector, vectors)
         allowed.derived[self._serial] = (self._num_changes, selection)
         return selection

@@ -545,6 +545,8 @@ class LocalGallery:
         index.remove(np.asarray([row for row in touched if row not in new], np.int64))
         if new:
             index.put(np.fromiter(new, np.int64), np.stack(list(new.values())))
+        while isinstance(index, LargeIndex) and index.add_some_fresh():
+            pass
         return change.version
 
     def _refuse_writing(self) -> None:

@@ -1,6 +1,7 @@
 """What searches read: every item's id and vectors in memory, as of one version of the gallery."""
 
 import functools
+import time
 from collections.abc import Collection, Iterator
 from itertools import zip_longest
 
@@ -16,6 +17,7 @@ from index.vectors import FlatVectors, Rows, RowSet
 TargetIndex = FlatVectors | LargeIndex
 
 _match = functools.partial(tuple.__new__, Match)  # nearly twice as fast as Match(...), and made by the thousand
+_BETWEEN_S = 0.0001  # for searches that wait for a change to come before the next
 _CHUNK = 4096  # rows copied at a time while others wait
 _MOST_TIES = 4096  # so many hits of one score are put in the order of their ids; beyond, FAISS picks among them
 
@@ -83,6 +85,8 @@ class Memory:
             for row in change.gone:
                 self._names.remove(row)
             self.version = change.version
+        for index in self._indexes.values():
+            self._add_fresh(index)
 
     def search(
         self,
@@ -136,10 +140,7 @@ class Memory:
         """Let new vectors go among the candidates again, a few at a time."""
         with self._lock.writing():
             index.thaw()
-        has_more = True
-        while has_more:
-            with self._lock.writing():
-                has_more = index.add_some_fresh()
+        self._add_fresh(index)
 
     def lay(self, index: LargeIndex) -> None:
         """Let an index read the codes that its file holds from there; searches go on."""
@@ -148,8 +149,18 @@ class Memory:
 
     def adopt(self, target: Target, index: TargetIndex) -> None:
         """Search this index from now on; it holds every row as of now."""
+        old = self._indexes[target]
         with self._lock.writing():
             self._indexes[target] = index
+        del old  # giving its memory back takes a while, and nobody waits for it
+
+    def _add_fresh(self, index: TargetIndex) -> None:
+        """Put new vectors among an index's candidates, a few at a time, with searches in between."""
+        while isinstance(index, LargeIndex):
+            with self._lock.writing():
+                if not index.add_some_fresh():
+                    return
+            time.sleep(_BETWEEN_S)
 
     def names_differ(self, state: State) -> bool:
         """Say whether the items are others than those of the gallery's file. No change may come meanwhile."""
