@@ -128,8 +128,10 @@ def main() -> int:
         galleries = options.galleries or Path(folder) / "galleries"
         vectors, _ = clustered(options.items, encoder.dim)
         _fill(galleries / "default", encoder, vectors)
-        with running(galleries, options.bundle, VERNIER_MAX_WAIT_MS=options.max_wait_ms) as server:
-            for name in options.parts or parts:
+        for name in options.parts or parts:
+            # Where all clients wait for their answers, nobody is to be refused, however slow the machine is.
+            max_wait_ms = options.max_wait_ms or ("600000" if name in ("search", "embed") else "")
+            with running(galleries, options.bundle, VERNIER_MAX_WAIT_MS=max_wait_ms) as server:
                 report[name] = parts[name](server, encoder, vectors, options)
     write_report(report, options.json)
     return 0
