@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", type=Path, help="a bundle whose precisions are compared")
     parser.add_argument("--validation", type=Path, nargs="*", help="validation rows for it; drawn scenes when left out")
+    parser.add_argument("--pairs", type=int, default=480, help="drawn scenes to validate on")
     parser.add_argument("--images", type=Path, help="their pictures")
     parser.add_argument("--base", action="store_true", help="export the recipe base")
     parser.add_argument("--keep", type=Path, help="where the towers' graphs are kept between runs")
@@ -132,7 +133,7 @@ def of_bundle(given: argparse.Namespace) -> dict[str, Any]:
                 Sample(image=open_picture(validation.images, row.image), caption=row.captions[0]) for row in rows
             ]
         else:
-            drawn = _drawn_samples(QUANTISING_SAMPLES + 480, manifest.image.size_px)
+            drawn = _drawn_samples(QUANTISING_SAMPLES + given.pairs, manifest.image.size_px)
             quantising = drawn[:QUANTISING_SAMPLES]
             validation = validation_of(drawn[QUANTISING_SAMPLES:], work / "validation", name="drawn scenes (val)")
         inputs = graph_inputs(encoder, quantising)
@@ -298,14 +299,16 @@ def _write_base_checkpoint(folder: str) -> str:
 
     data = Path(folder) / "data"
     (data / "images").mkdir(parents=True)
+    said: set[str] = set()
     with (data / "captions.jsonl").open("w") as lines:
         for index in range(220):
             scene = scenes.generate(0, index, split="val", size_px=256)
             Image.Image.save(scene.image, data / "images" / f"{index}.png")
+            said |= set(scene.caption.lower().split())
             split = "val" if index >= 20 else "train"
             lines.write(json.dumps({"image": f"{index}.png", "captions": [scene.caption], "split": split}) + "\n")
     config = base(data)
-    words = list(scenes.vocabulary())
+    words = sorted(said)
     words += [f"filler{number}" for number in range(_BERT_VOCABULARY - len(words) - _SPECIAL)]
     tokenizer = word_tokenizer(words)
     model = config.model.build(tokenizer.get_vocab_size())

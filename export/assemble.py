@@ -36,6 +36,7 @@ Progress = Callable[[int, int], None]
 PARITY_SAMPLES = 120
 LEAST_PARITY_SAMPLES = 100
 QUANTISING_SAMPLES = 64
+LARGE_BYTES = 200_000_000  # of graphs: what a CPU runs slowly is compared and calibrated on fewer pairs
 VALIDATION_SAMPLES = 480
 CALIBRATION_SAMPLES = 400
 HELD_OUT = PARITY_SAMPLES + QUANTISING_SAMPLES + VALIDATION_SAMPLES
@@ -120,7 +121,9 @@ def assemble(
         plain: dict[GraphName, Variant] = {plan.name: "fp32" for plan in model.plans}
         _write(work / "fp32", model, files, plain, Calibration(), name=model.name)
         encoder = Encoder.load(work / "fp32", provider="cpu")
-        cases = [_case(sample) for sample in samples[:PARITY_SAMPLES]]
+        is_large = sum(file.stat().st_size for file in files.values()) > LARGE_BYTES
+        num_compared = LEAST_PARITY_SAMPLES if is_large else PARITY_SAMPLES
+        cases = [_case(sample) for sample in samples[:num_compared]]
         cases += drawn_cases(max(0, LEAST_PARITY_SAMPLES - len(cases)), size_px=model.image.size_px)
         torch_engines: dict[str, Engine] = {plan.name: TorchEngine(plan) for plan in model.plans}
         reference = Encoder(encoder.manifest, encoder.text_transform, torch_engines, lexicon=encoder.lexicon)
@@ -146,7 +149,7 @@ def assemble(
             parity = _compare(reference, encoder, cases)
             check(parity, tolerance or _loosest(chosen.variants.values()))
         tick()
-        calibration = model.calibration or calibrate(encoder, samples[:CALIBRATION_SAMPLES])
+        calibration = model.calibration or calibrate(encoder, samples[: CALIBRATION_SAMPLES // (8 if is_large else 1)])
         tick()
         manifest = _write(
             out,
