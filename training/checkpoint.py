@@ -17,11 +17,13 @@ depend on how many there were.
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -129,7 +131,8 @@ def newest_checkpoint(workdir: Path) -> Path:
 
 def read_progress(checkpoint: Path) -> Progress:
     """How far the run of this checkpoint had come."""
-    state = json.loads(_needed(checkpoint, "state.json").read_text())
+    with _undamaged(checkpoint, "state.json") as file:
+        state = json.loads(file.read_text())
     if state["format"] > FORMAT:
         raise TrainingError(
             f"{checkpoint} has format {state['format']}; this program reads up to {FORMAT}. Upgrade vernier.",
@@ -142,7 +145,9 @@ def read_progress(checkpoint: Path) -> Progress:
 
 def read_config(checkpoint: Path) -> TrainConfig:
     """The config that the checkpoint was trained with."""
-    config = from_json(json.loads(_needed(checkpoint, "config.json").read_text()))
+    with _undamaged(checkpoint, "config.json") as file:
+        content = json.loads(file.read_text())
+    config = from_json(content)
     if not isinstance(config, TrainConfig):
         raise TrainingError(f"{checkpoint}/config.json is no training config.", code="checkpoint_mismatch")
     return config
@@ -155,7 +160,8 @@ def read_tokenizer(checkpoint: Path) -> Tokenizer:
 
 def read_tensors(checkpoint: Path, name: str) -> dict[str, Tensor]:
     """The tensors of one of the checkpoint's files."""
-    tensors: dict[str, Tensor] = load_file(_needed(checkpoint, name))
+    with _undamaged(checkpoint, name) as file:
+        tensors: dict[str, Tensor] = load_file(file)
     return tensors
 
 
@@ -184,6 +190,19 @@ def load_trained(checkpoint: Path) -> Trained:
         progress=read_progress(checkpoint),
         weights=weights,
     )
+
+
+@contextmanager
+def _undamaged(checkpoint: Path, name: str) -> Iterator[Path]:
+    """One of the checkpoint's files, to be read here; one that cannot be read as what it is, is named."""
+    file = _needed(checkpoint, name)
+    try:
+        yield file
+    except (SafetensorError, ValueError) as error:
+        raise TrainingError(
+            f"{file} is damaged ({error}); remove {checkpoint} to go on from the checkpoint before it.",
+            code="checkpoint_damaged",
+        ) from error
 
 
 def _needed(checkpoint: Path, name: str) -> Path:

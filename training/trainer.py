@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from runtime.errors import DataError
+from runtime.errors import DataError, VernierError
 from training.average import WeightAverage
 from training.blocks import compile_blocks, recompute_blocks
 from training.checkpoint import (
@@ -110,6 +110,8 @@ class Trainer:
         while self.step < end:
             with clock.waiting(self.step):
                 batch = next(batches)
+            if isinstance(batch, VernierError):
+                raise batch
             self._note_broken(batch.broken)
             output, rate, norm = self.train_step(batch.to(self.device))
             is_last = self.step == end
@@ -218,10 +220,10 @@ class Trainer:
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
-    def _batches(self, end: int) -> DataLoader[PairBatch]:
+    def _batches(self, end: int) -> DataLoader[PairBatch | VernierError]:
         """The process's batches. Batch `step` of the run is batches `step * processes + rank` of theirs, in order."""
         return DataLoader(
-            self.source,  # type: ignore[arg-type]  # anything with __getitem__ serves
+            _Handed(self.source),  # type: ignore[arg-type]  # anything with __getitem__ serves
             sampler=range(self.step * world_size() + rank(), end * world_size(), world_size()),
             batch_size=None,
             num_workers=self.config.num_workers,
@@ -295,6 +297,19 @@ class Trainer:
             num_broken=len(self.broken),
             validation=validation,
         )
+
+
+class _Handed:
+    """A source that hands an error over as a value: one raised in a loader process would come as its traceback."""
+
+    def __init__(self, source: PairSource) -> None:
+        self.source = source
+
+    def __getitem__(self, step: int) -> PairBatch | VernierError:
+        try:
+            return self.source[step]
+        except VernierError as error:
+            return error
 
 
 class _Clock:

@@ -1,5 +1,7 @@
 """A quick look at retrieval while training; the real measurement reads the exported bundle (`vernier eval`)."""
 
+import logging
+
 import torch
 
 from training.data.source import PairSource
@@ -7,11 +9,19 @@ from training.model.pair_model import PairModel
 
 _IMAGES_PER_BATCH = 100
 
+_log = logging.getLogger(__name__)
+
 
 @torch.no_grad()
 def retrieval_of(model: PairModel, source: PairSource, *, count: int) -> dict[str, float]:
-    """Text-to-image recall at 1 and 5 over up to `count` held-out pairs with different captions."""
+    """Text-to-image recall at 1 and 5 over up to `count` held-out pairs with different captions.
+
+    Nothing, and a warning, where no held-out pair can be read.
+    """
     samples = source.held_out(count)
+    if not samples:
+        _log.warning("no held-out pair of %s can be read, so its retrieval is not measured", source.name)
+        return {}
     device = next(model.parameters()).device
     model.eval()
     images, texts = [], []

@@ -39,7 +39,8 @@ def found_in(data: str, like: ListedPairsConfig) -> ListedPairsConfig:
             return config
     raise DataError(
         f"nothing to train on is known by its name in {directory}: captions.jsonl; a dataset_*.json of Karpathy; "
-        "COCO's captions_train*.json, also in annotations/; Flickr8k.token.txt or results_20130124.token; or *.tar.",
+        "COCO's captions_train*.json, also in annotations/; Flickr's Flickr8k.token.txt, results_20130124.token or "
+        "captions.txt; or *.tar.",
         code="data_missing",
     )
 

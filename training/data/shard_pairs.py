@@ -80,7 +80,7 @@ class ShardStore:
 
     def captions(self, most: int) -> Sequence[str]:
         """Captions of at most so many samples, evenly from all that are trained on."""
-        every = max(1, len(self.train) // most)
+        every = max(1, -(-len(self.train) // most))
         found: list[str] = []
         for at in range(0, len(self.train), every * 256):
             raw_pairs = self.read(self.train[at : at + every * 256 : every].tolist())

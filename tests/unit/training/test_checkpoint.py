@@ -85,3 +85,12 @@ def test_a_newer_format_is_refused(tmp_path: Path):
     (saved / "state.json").write_text(json.dumps(state | {"format": 99}))
     with pytest.raises(TrainingError, match="format 99"):
         read_progress(saved)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "state.json"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str):
+    saved = trainer_of(small_config(), tmp_path).run(max_steps=2)
+    (saved / name).write_bytes((saved / name).read_bytes()[:-40])
+    with pytest.raises(TrainingError, match=rf"{name} is damaged .*remove .*{saved.name} to go on") as caught:
+        load_trained(saved)
+    assert caught.value.code == "checkpoint_damaged"

@@ -13,6 +13,7 @@ from tests.unit.training.plain_pairs import plain_config
 from training.data.jsonl_pairs import JsonlPairsConfig, read_lines
 from training.data.listed_pairs import ListedPairs
 from training.trainer import StepReport, Trainer
+from training.validate import retrieval_of
 
 
 def png(colour: tuple[int, int, int]) -> bytes:
@@ -161,6 +162,27 @@ def test_nothing_readable_at_all(photos: Path):
     with pytest.raises(DataError, match="in a row") as caught:
         source[0]
     assert caught.value.code == "too_many_broken"
+
+
+def test_what_stops_a_loader_process_is_said_as_it_is(photos: Path, tmp_path: Path):
+    """The message and its code, without the traceback of the process that it comes from."""
+    source = opened(photos)
+    for file in (photos / "images").iterdir():
+        file.write_bytes(b"gone")
+    trainer = Trainer(plain_config(batch_size=4, num_workers=1), source, tmp_path / "run")
+    with pytest.raises(DataError, match=r"^50 pictures in a row could not be read") as caught:
+        trainer.run()
+    assert "Traceback" not in str(caught.value)
+    assert caught.value.code == "too_many_broken"
+
+
+def test_without_a_readable_held_out_pair_nothing_is_measured(photos: Path, caplog: pytest.LogCaptureFixture):
+    source = opened(photos)
+    for number in range(16, 20):
+        (photos / "images" / f"{number}.png").write_bytes(b"gone")
+    model = plain_config().model.build(source.text_transform.vocabulary_size)
+    assert retrieval_of(model, source, count=5) == {}
+    assert "no held-out pair" in caplog.text
 
 
 def test_a_tokenizer_of_ones_own(photos: Path):

@@ -160,6 +160,13 @@ def test_broken_samples_are_skipped_until_they_are_too_many(shards: Path, tmp_pa
     assert caught.value.code == "too_many_broken"
 
 
+def test_words_are_learned_from_no_more_samples_than_asked(shards: Path):
+    """Of 22 samples at most 12: every second one."""
+    store = config_of(shards).divided(shards).store
+    assert len(store.captions(12)) == 11
+    assert len(store.captions(22)) == len(store.captions(1000)) == 22
+
+
 def test_a_shard_cut_short_gives_what_is_whole(shards: Path, caplog: pytest.LogCaptureFixture):
     file = shards / "part-00.tar"
     whole = store_of(file)
