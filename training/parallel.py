@@ -37,7 +37,7 @@ def joined() -> Iterator[None]:
 
 
 def divide(model: nn.Module, device: torch.device) -> None:
-    """Divide the weights of every block over the processes (FSDP2); a momentum copy is divided as its model is.
+    """Divide the weights of every block over the processes (FSDP2); a momentum copy stays whole in each of them.
 
     Paper: PyTorch FSDP (Zhao et al., 2023), per-parameter sharding.
     """

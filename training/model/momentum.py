@@ -72,14 +72,10 @@ class MomentumModel:
         online = dict(model.named_parameters()) | dict(model.named_buffers())
         slow = dict(self.model.named_parameters())
         share = 1 - self.config.decay
-        divided = [name for name, value in slow.items() if isinstance(value, DTensor)]
-        for names in (divided, [name for name in slow if name not in set(divided)]):
-            if names:  # one call for hundreds of small tensors
-                torch._foreach_lerp_(
-                    [slow[name] for name in names], [_as(slow[name], online[name]) for name in names], share
-                )
+        # one call for hundreds of small tensors
+        torch._foreach_lerp_(list(slow.values()), [_whole(online[name]) for name in slow], share)
         for name, value in self.model.named_buffers():
-            value.copy_(_as(value, online[name]))
+            value.copy_(_whole(online[name]))
         self.num_steps += 1
         self._last = None
 
@@ -119,7 +115,7 @@ def _slow_copy(model: PairModel) -> PairModel:
     return slow.eval().requires_grad_(False)
 
 
-def _as(slow: Tensor, online: Tensor) -> Tensor:
-    """The online weight, put together where it is divided over processes and the copy is not."""
+def _whole(online: Tensor) -> Tensor:
+    """The online weight, put together where it is divided over processes: the copy is not."""
     online = online.detach()
-    return online.full_tensor() if isinstance(online, DTensor) and not isinstance(slow, DTensor) else online
+    return online.full_tensor() if isinstance(online, DTensor) else online
