@@ -372,13 +372,15 @@ class Ablation:
         )
 
     def _provenance(self) -> dict[str, str]:
-        cut = "" if self.plan.max_steps is None else f" MAX_STEPS={self.plan.max_steps}"
+        asked = f"--scenes {self.plan.scenes}"
+        if self.plan.max_steps is not None:
+            asked += f" --max-steps {self.plan.max_steps}"
         return {
             "date": datetime.now(UTC).date().isoformat(),
             "source": source_commit(),
             "hardware": hardware(),
             "command": f"`make ablation NAME={self.name} RECIPE={self.plan.recipe} BASELINE={self.plan.baseline} "
-            f'SEEDS="{" ".join(map(str, self.seeds))}"{cut}`, {self.jobs} runs at a time, one thread each',
+            f'SEEDS="{" ".join(map(str, self.seeds))}" ARGS="{asked}"`, {self.jobs} runs at a time, one thread each',
             "scenes": f"{self.plan.scenes} of each split, drawn once with seed {SCENES_SEED}; the same for every model",
         }
 

@@ -32,6 +32,12 @@ def test_recipes_of_equal_steps_on_equal_scenes_are_accepted_again_and_again(tmp
         ablation_of(tmp_path, scenes=61).check()
 
 
+def test_the_command_in_the_report_gives_the_same_plan_again(tmp_path):
+    command = ablation_of(tmp_path, scenes=60, max_steps=20)._provenance()["command"]
+    assert 'ARGS="--scenes 60 --max-steps 20"`' in command
+    assert f"RECIPE={ITC} BASELINE={BASELINE}" in command
+
+
 def test_recipes_of_other_lengths_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"num_steps is \d+ in training.recipes.baseline:tiny and 1500"):
         ablation_of(tmp_path, recipe="training.recipes.baseline:tiny").check()
