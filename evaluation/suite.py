@@ -108,6 +108,8 @@ def _run(given: Mapping[str, object], shared: Mapping[str, object], folder: Path
     for key, value in values.items():
         if key == "limit":
             _check_kind(value, int, "a whole number", f"{where}: `{key}`")
+            if value < 1:
+                raise UsageError(f"{where}: `{key}` must be at least 1, not {value}.")
             continue
         _check_kind(value, str, "a text", f"{where}: `{key}`")
         if key not in ("name", "split", "format"):

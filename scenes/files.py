@@ -137,6 +137,8 @@ def _folder(out: Path) -> Iterator[Path]:
     """A folder that does not exist yet and becomes `out` when all went well."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is not an empty folder; name another for the scenes or remove it.")
+    if out.resolve() == Path.cwd():
+        raise UsageError(f"{out} is the folder you are in, which cannot be replaced; name one in it for the scenes.")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as partial:
         folder = Path(partial) / "scenes"

@@ -72,6 +72,7 @@ def test_a_run_may_read_a_public_layout(suite_file):
         ('[[run]]\nretrieval = "y"', "names no folder of `images`"),
         ('[[run]]\nimages = "x"\nlimit = "5"', "`limit` must be a whole number, not '5'"),
         ('[[run]]\nimages = "x"\nlimit = true', "`limit` must be a whole number, not True"),
+        ('[[run]]\nimages = "x"\npath = "y"\nformat = "vsr"\nlimit = 0', "`limit` must be at least 1, not 0"),
         ('[[run]]\nimages = "x"\nsplit = 5', "`split` must be a text, not 5"),
         ('images = 5\n[[run]]\nretrieval = "x"', "`images` must be a text, not 5"),
         (2 * '[[run]]\nname = "a"\nimages = "x"\nretrieval = "y"\n', "several runs named 'a'"),

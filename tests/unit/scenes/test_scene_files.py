@@ -1,6 +1,7 @@
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -174,6 +175,13 @@ def test_an_empty_folder_is_filled_and_a_full_one_is_left_alone(tmp_path):
         scenes.write(tmp_path / "out", count=1, seed=1)
     assert content(tmp_path / "out") == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_folder_one_is_in_is_refused_before_anything_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="the folder you are in"):
+        scenes.write(Path(), count=1, seed=0)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
