@@ -22,16 +22,26 @@ def canonicalise(model: ModelProto) -> ModelProto:
     """
     plain = ModelProto()
     plain.CopyFrom(model)
+    name_standard_domain(plain)
     plain.producer_name, plain.producer_version, plain.doc_string, plain.domain = _PRODUCER, "", "", ""
     plain.model_version = 0
     plain.graph.name = "graph"
     del plain.metadata_props[:]
     del plain.functions[:]
-    opsets = sorted((opset for opset in plain.opset_import if _is_used(opset.domain, model)), key=lambda o: o.domain)
+    opsets = sorted((opset for opset in plain.opset_import if _is_used(opset.domain, plain)), key=lambda o: o.domain)
     del plain.opset_import[:]
     plain.opset_import.extend(opsets)
     _name_anew(plain.graph, {}, "")
     return plain
+
+
+def name_standard_domain(model: ModelProto) -> None:
+    """Write ONNX's own domain in its shorter form, which some tools look for; both forms are allowed."""
+    for opset in model.opset_import:
+        opset.domain = "" if opset.domain == "ai.onnx" else opset.domain
+    for graph in _graphs(model.graph):
+        for node in graph.node:
+            node.domain = "" if node.domain == "ai.onnx" else node.domain
 
 
 def save_canonical(model: ModelProto, file: Path) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.canonical import save_canonical
+from export.canonical import name_standard_domain, save_canonical
 from runtime.engines.protocol import Arrays
 from runtime.errors import ExportError
 
@@ -30,9 +30,10 @@ VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 _WIDE = (
     "LayerNormalization InstanceNormalization GroupNormalization Softmax LogSoftmax ReduceL2 ReduceSum ReduceMean "
-    "LpNormalization Pow Sqrt Reciprocal Exp Log Range CumSum Clip Div"
+    "LpNormalization Pow Sqrt Reciprocal Exp Log Range CumSum Clip Div QuantizeLinear DequantizeLinear"
 ).split()
-"""Operations that stay float32 in fp16: their sums and exponents run out of half precision's range or digits."""
+"""Operations that stay float32 in fp16: their sums and exponents run out of half precision's range or digits, or they
+are defined for float32 alone at this opset (weights that come quantised)."""
 
 _PRODUCTS = ["MatMul", "Gemm"]
 
@@ -104,6 +105,7 @@ def _read(source: Path) -> onnx.ModelProto:
     """The graph without remembered shapes: the exporter's are sometimes wrong, and the quantiser trusts them."""
     model = onnx.load(source)
     del model.graph.value_info[:]
+    name_standard_domain(model)
     return model
 
 

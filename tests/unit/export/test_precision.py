@@ -217,3 +217,22 @@ def test_auto_goes_back_to_fp32_when_the_graphs_fail_together(choosing, monkeypa
     back = next(name for name, variant in chosen.variants.items() if variant == "fp32")
     assert "with the other graphs" in chosen.report.graphs[back].trials[-1].verdict
     assert all(choice.trials for choice in chosen.report.graphs.values())
+
+
+def test_weights_that_come_quantised_stay_as_they_are_in_fp16(tmp_path: Path):
+    """Frozen backbones hold int8 weights behind DequantizeLinear, which knows no half precision at this opset."""
+    weights = {"w": np.arange(-8, 8, dtype=np.int8).reshape(4, 4), "s": np.float32(0.1), "z": np.int8(0)}
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["wide"]),
+        helper.make_node("MatMul", ["x", "wide"], ["y"]),
+    ]
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "quantised", [given], [out], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    save_canonical(model, tmp_path / "a.onnx")
+    write_variant("fp16", tmp_path / "a.onnx", tmp_path / "half.onnx")
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    expected, found = (start_engine(tmp_path / name).run({"x": x})["y"] for name in ("a.onnx", "half.onnx"))
+    np.testing.assert_allclose(found, expected, atol=5e-3)
