@@ -33,7 +33,7 @@ async def info(service: ServiceOf) -> Response:
         galleries=await service.store(lambda: [describe(name, gallery) for name, gallery in galleries.items()]),
         limits=Limits(**{name: getattr(service.settings, name) for name in Limits.model_fields}),
     )
-    return json_answer(answer)
+    return json_answer(answer, keep_none=True)
 
 
 def _bundle(encoder: Encoder) -> BundleInfo:
