@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.items import Item
+from runtime.preprocess.text import words
 
 MOST = 6
 """How many failures of a group are shown."""
@@ -71,11 +72,12 @@ def _image_pairs(item: Item) -> _Judged:
 def _proofreading(item: Item) -> _Judged:
     if item.hits["word_top1"]:
         return None
-    wrong = max((word.error for word in item.words if word.is_wrong), default=0.0)
-    worst = max((word for word in item.words if not word.is_wrong), key=lambda word: word.error, default=None)
+    judged = item.words[: len(words(item.asked[1]))]  # behind them are the words of the true caption
+    wrong = max((word.error for word in judged if word.is_wrong), default=0.0)
+    worst = max((word for word in judged if not word.is_wrong), key=lambda word: word.error, default=None)
     if worst is None:
         return None
-    missed = ", ".join(word.text for word in item.words if word.is_wrong)
+    missed = ", ".join(word.text for word in judged if word.is_wrong)
     said = [item.asked[1], f"wrong is: {missed}; suspected: {worst.text}", f"true is: {item.asked[0]}"]
     return worst.error - wrong, Failure(picture=item.picture, said=said)
 

@@ -119,9 +119,10 @@ def test_the_surest_failure_comes_first_and_a_picture_once():
 
 
 def test_a_missed_word_is_named():
+    """And the one suspected in its place: of the wrong caption, not of the true one, whose words come behind."""
     words = [
         ItemWord(text=text, is_wrong=text == "blue", error=error, blind_error=None)
-        for text, error in (("a", 0.1), ("blue", 0.2), ("dog", 0.9))
+        for text, error in (("a", 0.1), ("blue", 0.2), ("dog", 0.9), ("a", 0.1), ("red", 0.95), ("dog", 0.1))
     ]
     item = Item(
         group="proofreading", picture="p", asked=("a red dog", "a blue dog"), hits={"word_top1": False}, words=words
