@@ -161,7 +161,7 @@ def agreement(reference: Encoder, found: Encoder, cases: Sequence[Case]) -> Deci
     return Decisions(
         samples=len(cases),
         top_hit=float(np.mean(theirs.hits == ours.hits)),
-        flagged_word=float(np.mean([a == b for a, b in zip(theirs.words, ours.words, strict=True)])),
+        flagged_word=float(np.mean([_is_same_word(a, b) for a, b in zip(theirs.words, ours.words, strict=True)])),
         best_box=float(np.mean(boxes)) if boxes else None,
     )
 
@@ -262,32 +262,36 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 _Box = tuple[float, float, float, float]
+_TIE = 1e-3  # error probabilities so close are equally suspicious
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Decided:
     hits: NDArray[np.intp]
-    words: Sequence[int | None]
+    words: Sequence[Mapping[int, float]]  # error probability by where the word starts
     boxes: Sequence[_Box | None]
 
 
 def _decide(encoder: Encoder, cases: Sequence[Case]) -> _Decided:
     images = encoder.embed_images([case.image for case in cases])
     texts = encoder.embed_texts([case.caption for case in cases])
-    words_found: list[int | None] = []
+    judged: list[Mapping[int, float]] = []
     boxes: list[_Box | None] = []
     can_ground = images.patch_embeddings is not None or encoder.fusion_gives("relevance")
     for at, case in enumerate(cases):
-        words_found.append(_flagged(encoder, at, images, _around_the_edit(case.caption, case.edited)))
+        found = proofread(encoder, images[[at]], _around_the_edit(case.caption, case.edited), num_suggestions=0)
+        judged.append({word.start: word.error_probability for word in found.words})
         grounded = ground(encoder, images[[at]], [case.phrase])[0].boxes if can_ground else ()
         boxes.append(grounded[0].box if grounded else None)
     hits = np.argmax(texts.embedding @ images.embedding.T, axis=1)
-    return _Decided(hits=hits, words=words_found, boxes=boxes)
+    return _Decided(hits=hits, words=judged, boxes=boxes)
 
 
-def _flagged(encoder: Encoder, at: int, images: Any, text: str) -> int | None:  # noqa: ANN401
-    judged = proofread(encoder, images[[at]], text, num_suggestions=0).words
-    return max(judged, key=lambda word: word.error_probability).start if judged else None
+def _is_same_word(reference: Mapping[int, float], found: Mapping[int, float]) -> bool:
+    """Whether the word that is most suspicious in one is so in the other; words that tie there are as good."""
+    if not reference or not found:
+        return not reference and not found
+    return reference[max(found, key=found.__getitem__)] >= max(reference.values()) - _TIE
 
 
 def _around_the_edit(caption: str, edited: str) -> str:

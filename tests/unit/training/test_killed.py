@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,16 @@ def losses_in(workdir: Path) -> dict[int, float]:
     return {event.step: event.value for event in events.Scalars("loss")}
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums are bit for bit the same on equally many threads; the killed processes run on one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_killed_runs_end_where_an_undisturbed_one_does(data: Path, tmp_path: Path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run(RECIPE, data=data, workdir=whole)

@@ -1,6 +1,5 @@
 """The demo gallery: made once, made again for another model, and never over what somebody else made."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -48,13 +47,13 @@ def test_scenes_are_drawn_at_the_first_start_alone(bundle: Path) -> None:
 
 def test_a_bundle_of_another_space_has_it_drawn_again(bundle: Path) -> None:
     place = demo.demo_gallery(bundle)
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    (bundle / "manifest.json").write_text(json.dumps(manifest | {"space": "another"}))
+    another = bundle.parent / "turned"
+    space = write_colour_bundle(another, turn=1).space
     with open_gallery(place), pytest.raises(GalleryError) as caught:
-        demo.demo_gallery(bundle)
+        demo.demo_gallery(another)
     assert caught.value.code == "gallery_locked"
-    demo.demo_gallery(bundle)
-    with open_gallery(place, space="another") as gallery:
+    demo.demo_gallery(another)
+    with open_gallery(place, space=space) as gallery:
         assert gallery.info().items == 12
 
 
