@@ -61,7 +61,7 @@ photos: $(VENV)/.dev ## train, export, index and evaluate the photo recipe on DA
 	@$(PIP) --no-deps -r requirements/photos.txt
 	@$(BIN)/python scripts/photos.py $(DATA) $(ARGS)
 
-demo-bundle: $(VENV)/.dev ## train the demo bundle from drawn scenes (about half an hour on a quiet core; resumable) into bundles/demo
+demo-bundle: $(VENV)/.dev ## train the demo bundle from drawn scenes (83 minutes on one core of a busy machine; resumable) into bundles/demo
 	@$(BIN)/vernier train --recipe training.recipes.baseline:tiny --workdir runs/demo $$(test -d runs/demo/checkpoints && echo --resume)
 	@$(BIN)/vernier export "$$(ls -d runs/demo/checkpoints/step-* | tail -n 1)" --out bundles/demo
 
