@@ -161,7 +161,7 @@ def agreement(reference: Encoder, found: Encoder, cases: Sequence[Case]) -> Deci
     return Decisions(
         samples=len(cases),
         top_hit=float(np.mean(theirs.hits == ours.hits)),
-        flagged_word=float(np.mean([_is_same_word(a, b) for a, b in zip(theirs.words, ours.words, strict=True)])),
+        flagged_word=float(np.mean([is_same_word(a, b) for a, b in zip(theirs.words, ours.words, strict=True)])),
         best_box=float(np.mean(boxes)) if boxes else None,
     )
 
@@ -287,7 +287,7 @@ def _decide(encoder: Encoder, cases: Sequence[Case]) -> _Decided:
     return _Decided(hits=hits, words=judged, boxes=boxes)
 
 
-def _is_same_word(reference: Mapping[int, float], found: Mapping[int, float]) -> bool:
+def is_same_word(reference: Mapping[int, float], found: Mapping[int, float]) -> bool:
     """Whether the word that is most suspicious in one is so in the other; words that tie there are as good."""
     if not reference or not found:
         return not reference and not found

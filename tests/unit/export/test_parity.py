@@ -18,6 +18,7 @@ from export.parity import (
     batches,
     case_of,
     check,
+    is_same_word,
     measure,
     samples_of,
 )
@@ -158,3 +159,11 @@ def test_agreement_by_hand():
     same = agreement(sees, fake_encoder(), cases)
     assert (same.top_hit, same.flagged_word, same.best_box) == (1, 1, 1)
     assert agreement(sees, blind, cases).best_box == 0.75
+
+
+def test_words_that_tie_are_as_good_and_others_are_not():
+    reference = {0: 0.4000, 4: 0.3995, 9: 0.39}
+    assert is_same_word(reference, {0: 0.1, 4: 0.2, 9: 0.1})
+    assert not is_same_word(reference, {0: 0.1, 4: 0.1, 9: 0.2})
+    assert is_same_word({}, {})
+    assert not is_same_word(reference, {})

@@ -46,6 +46,7 @@ CASES = {
     "compositional": (scenes.WORLD, True, scenes.EDIT_KINDS, ()),
     "edit-type": (scenes.WORLD, False, scenes.UNSEEN_EDITS, ("pattern", "state", "count")),
     "small world": (scenes.SMALL_WORLD, False, scenes.EDIT_KINDS, ()),
+    "small world, edit-type": (scenes.SMALL_WORLD, False, scenes.UNSEEN_EDITS, ("pattern",)),
 }
 
 
