@@ -14,6 +14,7 @@ from scenes.geometry import Box
 from scenes.layout import Field, PixelBox, place
 from scenes.sheet import SUPERSAMPLING
 from scenes.stencil import Bools, Stencil, paint, stencil
+from scenes.truth import is_true
 from scenes.world import Rgb, World
 from scenes.worlds import WORLD
 
@@ -224,8 +225,11 @@ def generate(seed: int, index: int, *, split: str = "train", size_px: int = 96, 
         for trial in (draft, draft.without_distractors()):
             field = field_of(trial, brushes, size_px, world)
             places = place(field, rng)
-            if places is not None:
-                return draw(trial, brushes, field, places, background=background, split=split, world=world)
+            if places is None:
+                continue
+            scene = draw(trial, brushes, field, places, background=background, split=split, world=world)
+            if is_true(draft, scene.objects, size_px=size_px):  # else a thing of a few pixels lost its shape
+                return scene
 
 
 def stream(seed: int, index: int, *, split: str, purpose: int = 0) -> np.random.Generator:

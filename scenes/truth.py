@@ -1,6 +1,7 @@
 """Whether a caption is true of a picture, by looking at what is in it."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,14 +9,16 @@ from scenes.blocks import num_shared
 from scenes.draft import Draft, Look, Mention
 from scenes.geometry import FAR, among, direction_of, is_within, separation
 from scenes.layout import PixelBox
-from scenes.scene import Thing
 from scenes.stencil import Bools
+
+if TYPE_CHECKING:
+    from scenes.scene import Thing
 
 LEAST_HIDDEN = 0.1
 """Things overlap when they share so much of the smaller one."""
 
 
-def is_true(draft: Draft, things: Sequence[Thing], *, size_px: int) -> bool:
+def is_true(draft: Draft, things: "Sequence[Thing]", *, size_px: int) -> bool:
     """Whether the caption of a draft is true of these things.
 
     Args:
@@ -36,7 +39,7 @@ def is_true(draft: Draft, things: Sequence[Thing], *, size_px: int) -> bool:
     )
 
 
-def holds(relation: str, things: Sequence[Thing], *, size_px: int) -> bool:
+def holds(relation: str, things: "Sequence[Thing]", *, size_px: int) -> bool:
     """Whether a relation is true of things, subject first.
 
     Directions are those of `geometry.direction_of`. "On" and "under": the upper one touches the other's top, not beyond
@@ -79,10 +82,10 @@ def _fits(said: Look, mention: Mention, seen: Look) -> bool:
 def _rests(upper: PixelBox, lower: PixelBox) -> bool:
     """Whether one box ends about where the other begins, with its middle over it."""
     middle = (upper[0] + upper[2]) / 2
-    return lower[0] <= middle <= lower[2] and upper[3] <= lower[1] + (lower[3] - lower[1]) / 4 + 1
+    return lower[0] <= middle <= lower[2] and upper[3] <= lower[1] + (lower[3] - lower[1]) / 4 + 2
 
 
-def _touch(a: Thing, b: Thing) -> bool:
+def _touch(a: "Thing", b: "Thing") -> bool:
     if separation(a.box_px, b.box_px) > 0:
         return False
     grown = _grown(a.shape.seen)
@@ -93,7 +96,7 @@ def _touch(a: Thing, b: Thing) -> bool:
     )
 
 
-def _overlap(a: Thing, b: Thing) -> bool:
+def _overlap(a: "Thing", b: "Thing") -> bool:
     smaller = min(np.count_nonzero(a.shape.seen), np.count_nonzero(b.shape.seen))
     (x, y, _, _), (u, v, _, _) = a.boxes_px[0], b.boxes_px[0]
     return num_shared(a.shape.seen, b.shape.seen, (x - u, y - v)) >= LEAST_HIDDEN * int(smaller)

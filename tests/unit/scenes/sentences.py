@@ -229,7 +229,7 @@ def is_so(name: str, things, scene) -> bool:
     if name in ("on", "under"):
         upper, lower = (a, b) if name == "on" else (b, a)
         middle = (upper.box[0] + upper.box[2]) / 2
-        high = lower.box[1] + 0.3 * (lower.box[3] - lower.box[1]) + 1 / scene.image.width
+        high = lower.box[1] + 0.3 * (lower.box[3] - lower.box[1]) + 2 / scene.image.width
         return touch(first, second) and lower.box[0] <= middle <= lower.box[2] and upper.box[3] <= high
     if name == "inside":
         return a.box[0] >= b.box[0] and a.box[1] >= b.box[1] and a.box[2] <= b.box[2] and a.box[3] <= b.box[3]
