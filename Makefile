@@ -27,11 +27,17 @@ $(VENV)/.serve: $(BIN)/python requirements/serve.txt pyproject.toml
 	@touch $@
 
 # What developing needs (torch, exporters, linters, browsers' driver); it includes what serving needs.
-$(VENV)/.dev: $(BIN)/python requirements/dev.txt pyproject.toml
+$(VENV)/.dev: $(BIN)/python requirements/dev.txt requirements/clip-client.txt pyproject.toml
 	@echo "installing what developing and testing need (torch among it; a few minutes when nothing is cached)"
 	@$(PIP) -r requirements/dev.txt
-	@$(PIP) --no-deps -e .
+	@$(PIP) --no-deps -e . -r requirements/clip-client.txt
 	@touch $@ $(VENV)/.serve
+
+# What the site needs: its own stamp, so that developing does not wait for it.
+$(VENV)/.docs: $(VENV)/.dev requirements/docs.txt
+	@echo "installing what the site needs"
+	@$(PIP) -r requirements/docs.txt
+	@touch $@
 
 setup: $(VENV)/.dev ## .venv with everything that developing needs
 

@@ -8,7 +8,7 @@ export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}"
 compile() { uv pip compile -q pyproject.toml --python-version 3.11 --no-header --no-annotate "$@"; }
 
 compile -o requirements/serve.txt
-for extra in training export milvus dev; do
+for extra in training export milvus parquet docs dev; do
   compile --extra "$extra" -c requirements/serve.txt -o "requirements/$extra.txt"
 done
 # onnxruntime and onnxruntime-gpu (and faiss-cpu and faiss-gpu) overwrite one another: the GPU lock holds one of each.
