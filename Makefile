@@ -30,7 +30,8 @@ $(VENV)/.serve: $(BIN)/python requirements/serve.txt pyproject.toml
 $(VENV)/.dev: $(BIN)/python requirements/dev.txt requirements/clip-client.txt pyproject.toml
 	@echo "installing what developing and testing need (torch among it; a few minutes when nothing is cached)"
 	@$(PIP) -r requirements/dev.txt
-	@$(PIP) --no-deps -e . -r requirements/clip-client.txt
+	@$(PIP) --no-deps -e .
+	@$(PIP) --no-deps --upgrade --target $(VENV)/clip-client -r requirements/clip-client.txt # its own dependencies cannot be met beside ours
 	@touch $@ $(VENV)/.serve
 
 # What the site needs: its own stamp, so that developing does not wait for it.
