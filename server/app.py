@@ -9,7 +9,20 @@ from fastapi import FastAPI
 from server import errors, openapi
 from server.compression import Gzip
 from server.middleware import RequestMiddleware
-from server.routes import embed, galleries, ground, health, info, items, metrics, migrations, proofread, search, web
+from server.routes import (
+    embed,
+    galleries,
+    ground,
+    health,
+    identify,
+    info,
+    items,
+    metrics,
+    migrations,
+    proofread,
+    search,
+    web,
+)
 from server.service import Service
 from server.settings import Settings
 from server.version import version_of_vernier
@@ -42,7 +55,20 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # see tracing.py
     )
-    for module in (search, ground, proofread, embed, migrations, galleries, items, health, info, metrics, web):
+    for module in (
+        search,
+        ground,
+        identify,
+        proofread,
+        embed,
+        migrations,
+        galleries,
+        items,
+        health,
+        info,
+        metrics,
+        web,
+    ):
         app.router.routes.extend(module.router.routes)  # not included, which would put a router into the way of each
     errors.install(app)
     openapi.install(app)

@@ -17,6 +17,7 @@ from server.engine_pool import EnginePool
 from server.errors import RequestError
 from server.fetching import Fetcher
 from server.galleries import DEFAULT, Galleries
+from server.gallery_words import GalleryWords
 from server.metrics import Metrics
 from server.migrations import Migrations
 from server.models import Model, Models
@@ -69,6 +70,7 @@ class Service:
         self.door = Door(self)
         self.threads = ThreadBudget.of(settings)
         self.is_draining = False
+        self.gallery_words = GalleryWords()
         self._encoder = encoder
         self._store: Workers | None = None
 

@@ -105,6 +105,7 @@ async def test_openapi_document_names_every_route_and_schema(client: httpx.Async
         "/search",
         "/search/batch",
         "/ground",
+        "/identify",
         "/proofread",
         "/embed",
         "/v1/embeddings",
