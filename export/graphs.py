@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from runtime.bundle.manifest import GraphName, TensorSpec
 from runtime.engines.protocol import Arrays
 from training.model.backbone import GRID, two_view_graph
+from training.model.features import ImageLevels
 from training.model.grid_encoder import GridEncoder
 from training.model.pair_model import PairModel
+from training.model.proof_reader import MOST_CORRECTIONS
 
 BATCH, SUBWORDS = "batch", "subwords"
 
@@ -86,16 +88,17 @@ class TorchEngine:
 
 
 class ImageGraph(nn.Module):
-    """Pixels to the image encoder's three outputs."""
+    """Pixels to the image encoder's three outputs, and two more for a proof-reader where there is one."""
 
     def __init__(self, model: PairModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Embedding, patch tokens, patch embeddings."""
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Embedding, patch tokens, patch embeddings; levels and summary."""
         features = self.model.encode_images(pixels)
-        return features.embedding, features.tokens, features.patch_embeddings
+        plain = features.embedding, features.tokens, features.patch_embeddings
+        return plain if features.levels is None else (*plain, features.levels.levels, features.levels.summary)
 
 
 class TextGraph(nn.Module):
@@ -124,6 +127,22 @@ class FusionGraph(nn.Module):
         return self.model.match(fused), self.model.masked_words(fused.tokens), fused.relevance
 
 
+class ProofReaderGraph(nn.Module):
+    """Subword ids and a picture's levels and summary to the proof-reader's three outputs."""
+
+    def __init__(self, model: PairModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, ids: Tensor, mask: Tensor, image_levels: Tensor, image_summary: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Word errors, corrections, their scores."""
+        image = ImageLevels(levels=image_levels, summary=image_summary)
+        found = self.model.proofread(ids, mask.bool(), image)
+        return found.word_error, found.correction_ids, found.correction_scores
+
+
 def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_size: int) -> list[GraphPlan]:
     """The graphs that a model has, with example inputs.
 
@@ -135,7 +154,9 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
     """
     dim = model.config.dim
     with torch.no_grad():
-        _, patches, width = model.encode_images(pixels[:2]).tokens.shape
+        features = model.encode_images(pixels[:2])
+    _, patches, width = features.tokens.shape
+    levels = features.levels
     text_width = model.text_encoder.width
     length = min(7, max_subwords)
     ids, mask = torch.ones(2, length, dtype=torch.int64), torch.ones(2, length, dtype=torch.int64)
@@ -150,6 +171,7 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
                 _float("image_embedding", BATCH, dim),
                 _float("patch_tokens", BATCH, patches, width),
                 _float("patch_embeddings", BATCH, patches, dim),
+                *_level_outputs(levels),
             ),
             front=_front(model, pixels[:2]),
         ),
@@ -182,7 +204,36 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
                 ),
             )
         )
+    if levels is not None:
+        corrections = min(MOST_CORRECTIONS, vocab_size)
+        plans.append(
+            GraphPlan(
+                name="proof_reader",
+                module=ProofReaderGraph(model),
+                example={
+                    "ids": ids,
+                    "mask": mask,
+                    "image_levels": torch.randn_like(levels.levels),
+                    "image_summary": torch.randn_like(levels.summary),
+                },
+                varying={"ids": per_text, "mask": per_text, "image_levels": {0: BATCH}, "image_summary": {0: BATCH}},
+                outputs=(
+                    _float("word_error", BATCH, SUBWORDS),
+                    TensorSpec(name="correction_ids", dtype="int64", shape=(BATCH, SUBWORDS, corrections)),
+                    _float("correction_scores", BATCH, SUBWORDS, corrections),
+                ),
+            )
+        )
     return plans
+
+
+def _level_outputs(levels: ImageLevels | None) -> tuple[TensorSpec, ...]:
+    if levels is None:
+        return ()
+    return (
+        _float("image_levels", BATCH, *levels.levels.shape[1:]),
+        _float("image_summary", BATCH, *levels.summary.shape[1:]),
+    )
 
 
 def _front(model: PairModel, pixels: Tensor) -> FrozenFront | None:

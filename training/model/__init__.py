@@ -1,9 +1,10 @@
-"""The one model that serves every objective: two encoders, a fusion encoder and their heads."""
+"""The one model that serves every objective: two encoders, a fusion encoder, a proof-reader and their heads."""
 
-from training.model.features import ImageFeatures, PairFeatures, TextFeatures
+from training.model.features import ImageFeatures, ImageLevels, PairFeatures, TextFeatures
 from training.model.fusion_encoder import FusionConfig
 from training.model.image_encoder import ConvPatchConfig
 from training.model.pair_model import Fused, ModelConfig, PairModel
+from training.model.proof_reader import Proofread, ProofReaderConfig
 from training.model.text_encoder import TextEncoderConfig
 
 __all__ = [
@@ -11,9 +12,12 @@ __all__ = [
     "Fused",
     "FusionConfig",
     "ImageFeatures",
+    "ImageLevels",
     "ModelConfig",
     "PairFeatures",
     "PairModel",
+    "ProofReaderConfig",
+    "Proofread",
     "TextEncoderConfig",
     "TextFeatures",
 ]

@@ -7,20 +7,25 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLevels:
+    """What a proof-reader looks at in a batch of pictures."""
+
+    levels: Float[Tensor, "images levels patches width"]  # patch tokens after evenly chosen blocks, first to last
+    summary: Float[Tensor, "images summary_width"]  # one vector for the whole picture
+
+    def detach(self) -> "ImageLevels":
+        """The same without gradients."""
+        return ImageLevels(levels=self.levels.detach(), summary=self.summary.detach())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFeatures:
     """The image encoder's view of a batch of pictures."""
 
     tokens: Float[Tensor, "images patches width"]  # row-major over the patch grid
     patch_embeddings: Float[Tensor, "images patches dim"]  # unit length, in the joint space
     embedding: Float[Tensor, "images dim"]  # unit length
-
-    def take(self, rows: Tensor) -> "ImageFeatures":
-        """The features of some rows, in the order asked; a row may come twice."""
-        return ImageFeatures(
-            tokens=self.tokens[rows],
-            patch_embeddings=self.patch_embeddings[rows],
-            embedding=self.embedding[rows],
-        )
+    levels: ImageLevels | None = None  # of models with a proof-reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,4 +48,6 @@ class PairFeatures:
     image_embedding: Float[Tensor, "pairs dim"]  # unit length
     text_embedding: Float[Tensor, "pairs dim"]  # unit length
     temperature: Float[Tensor, ""]
+    image_levels: Float[Tensor, "pairs levels patches width"] | None = None  # of models with a proof-reader
+    image_summary: Float[Tensor, "pairs summary_width"] | None = None  # likewise
     edited: TextFeatures | None = None  # of the batch's edited captions, where an objective uses them

@@ -4,6 +4,7 @@ The stem's overlapping convolutions see edges and shapes soon, which a linear cu
 more pictures.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -66,6 +67,7 @@ class ConvPatchEncoder(nn.Module):
             raise ValueError(f"size_px {config.size_px} is not a multiple of the patch side {config.patch_px}")
         side = config.size_px // config.patch_px
         self.width = config.width
+        self.depth = config.depth
         self.grid = (side, side)
         self.stem = _stem(config)
         self.project = nn.Linear(config.stem_channels[-1], config.width)
@@ -77,12 +79,19 @@ class ConvPatchEncoder(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "images 3 side side"]) -> Float[Tensor, "images patches width"]:
         """The patch tokens, row-major over the grid."""
+        return self.with_levels(pixels, ())[0]
+
+    def with_levels(
+        self, pixels: Float[Tensor, "images 3 side side"], blocks: Sequence[int]
+    ) -> tuple[Float[Tensor, "images patches width"], list[Float[Tensor, "images patches width"]]]:
+        """The same, and the tokens after each of these blocks, counted from 0."""
         features = self.stem(pixels)
         tokens = self.project(features.flatten(2).transpose(1, 2)) + self.position
+        after: list[Tensor] = []
         for block in self.blocks:
             tokens = block(tokens)
-        out: Tensor = self.norm(tokens)
-        return out
+            after.append(tokens)
+        return self.norm(tokens), [after[number] for number in blocks]
 
 
 class ResidualBlock(nn.Module):

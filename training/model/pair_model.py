@@ -8,10 +8,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from training.model.features import ImageFeatures, PairFeatures, TextFeatures
+from training.model.features import ImageFeatures, ImageLevels, PairFeatures, TextFeatures
 from training.model.fusion_encoder import FusionEncoder
 from training.model.heads import MaskedWordHead, MatchHead, PooledProjection
 from training.model.image_encoder import ImageEncoder
+from training.model.proof_reader import (
+    LayeredImageEncoder,
+    LayeredTextEncoder,
+    Proofread,
+    ProofReader,
+    ProofReaderConfig,
+)
 from training.model.text_encoder import TextEncoder
 
 
@@ -74,6 +81,7 @@ class ModelConfig:
     pools: int = 8  # slices of the joint space that are pooled separately
     image_head: HeadConfig | None = None  # None: pooled by learned attention
     text_head: HeadConfig | None = None  # likewise
+    proof_reader: ProofReaderConfig | None = None  # None: the model judges no single words by itself
     initial_temperature: float = 0.07
     temperature_range: tuple[float, float] = (0.01, 0.5)
 
@@ -107,6 +115,14 @@ class PairModel(nn.Module):
             self.fusion_encoder = config.fusion.build(text_width=text_width, image_width=image_width)
             self.match_head = MatchHead(text_width)
             self.masked_word_head = MaskedWordHead(text_width, vocab_size)
+        self.proof_reader: ProofReader | None = None
+        if config.proof_reader is not None:
+            self.proof_reader = config.proof_reader.build(
+                image_encoder=self.image_encoder,
+                text_encoder=self.text_encoder,
+                summary_width=image_width if self.image_encoder.has_summary else config.dim,
+                vocab_size=vocab_size,
+            )
 
     def load_pretrained(self) -> None:
         """Let every part start from the public weights that its config names; the others stay as they are.
@@ -130,12 +146,27 @@ class PairModel(nn.Module):
         return torch.exp(math.log(low) + (math.log(high) - math.log(low)) * share)
 
     def encode_images(self, pixels: Tensor) -> ImageFeatures:
-        """Patch tokens and embeddings of pictures."""
-        tokens = self.image_encoder(pixels)
+        """Patch tokens and embeddings of pictures, and what a proof-reader looks at where there is one."""
+        encoder, blocks = self.image_encoder, None
+        if self.proof_reader is not None:
+            assert isinstance(encoder, LayeredImageEncoder)
+            tokens, blocks = encoder.with_levels(pixels, (*self.proof_reader.blocks, encoder.depth - 1))
+        else:
+            tokens = encoder(pixels)
         embedding, patch_embeddings = self.image_projection(tokens)
-        if self.image_encoder.has_summary:
-            tokens, patch_embeddings = tokens[:, 1:], patch_embeddings[:, 1:]
-        return ImageFeatures(tokens=tokens, patch_embeddings=patch_embeddings, embedding=embedding)
+        first = int(encoder.has_summary)  # the summary leads the patches
+        levels = None
+        if blocks is not None:
+            levels = ImageLevels(
+                levels=torch.stack([block[:, first:] for block in blocks[:-1]], dim=1),
+                summary=blocks[-1][:, 0] if encoder.has_summary else embedding,
+            )
+        return ImageFeatures(
+            tokens=tokens[:, first:],
+            patch_embeddings=patch_embeddings[:, first:],
+            embedding=embedding,
+            levels=levels,
+        )
 
     def encode_texts(self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]) -> TextFeatures:
         """Word tokens and embeddings of texts."""
@@ -160,6 +191,8 @@ class PairModel(nn.Module):
             image_embedding=image.embedding,
             text_embedding=text.embedding,
             temperature=self.temperature,
+            image_levels=image.levels.levels if image.levels else None,
+            image_summary=image.levels.summary if image.levels else None,
         )
 
     def fuse(
@@ -183,6 +216,36 @@ class PairModel(nn.Module):
         """Vocabulary logits at the given fused positions."""
         logits: Tensor = self.masked_word_head(fused_tokens, self.text_encoder.word_vectors)
         return logits
+
+    def proof_tokens(
+        self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"], image: ImageLevels
+    ) -> dict[str, Float[Tensor, "texts subwords width"]]:
+        """Word tokens of each branch of the proof-reader, `local` and `global`; `ValueError` where there is none."""
+        reader, encoder = self._proof_reader(), self.text_encoder
+        assert isinstance(encoder, LayeredTextEncoder)
+        return reader.branches(encoder, ids, mask, image)
+
+    def word_errors(self, proof_tokens: Float[Tensor, "texts subwords width"]) -> Float[Tensor, "texts subwords"]:
+        """The logit of each subword of one branch; positive means wrong."""
+        logits: Tensor = self._proof_reader().error_head(proof_tokens)
+        return logits
+
+    def corrections(self, proof_tokens: Float[Tensor, "*positions width"]) -> Float[Tensor, "*positions vocabulary"]:
+        """Vocabulary logits of what should stand at the given positions of one branch."""
+        logits: Tensor = self._proof_reader().correction_head(proof_tokens, self.text_encoder.word_vectors)
+        return logits
+
+    def proofread(
+        self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"], image: ImageLevels
+    ) -> Proofread:
+        """What all branches together say of each subword; `ValueError` where there is no proof-reader."""
+        tokens = self.proof_tokens(ids, mask, image)
+        return self._proof_reader().judge(list(tokens.values()), self.text_encoder.word_vectors)
+
+    def _proof_reader(self) -> ProofReader:
+        if self.proof_reader is None:
+            raise ValueError("this model has no proof-reader: give ModelConfig a ProofReaderConfig")
+        return self.proof_reader
 
 
 def _projection(head: HeadConfig | None, config: ModelConfig, width: int) -> nn.Module:

@@ -1,5 +1,6 @@
 """Text encoder: a small bidirectional transformer over subwords."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -7,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from training.model.transformer import LAYER_NORM_EPS, Block, initialise, key_bias
+from training.model.transformer import LAYER_NORM_EPS, Block, Crossing, initialise, key_bias
 
 
 @runtime_checkable
@@ -52,6 +53,7 @@ class SubwordEncoder(nn.Module):
     def __init__(self, config: TextEncoderConfig, vocab_size: int) -> None:
         super().__init__()
         self.width = config.width
+        self.depth = config.depth
         self.words = nn.Embedding(vocab_size, config.width)
         self.position = nn.Parameter(torch.empty(config.max_subwords, config.width))
         self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
@@ -69,9 +71,22 @@ class SubwordEncoder(nn.Module):
         self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
     ) -> Float[Tensor, "texts subwords width"]:
         """The word tokens; those at padding positions mean nothing."""
+        return self.crossed(ids, mask)
+
+    def crossed(
+        self,
+        ids: Int[Tensor, "texts subwords"],
+        mask: Bool[Tensor, "texts subwords"],
+        *,
+        crossings: Sequence[Crossing] | None = None,
+        added: Float[Tensor, "texts width"] | None = None,
+    ) -> Float[Tensor, "texts subwords width"]:
+        """The same, with a crossing in each layer, and something added to every word vector; see `proof_reader`."""
         tokens = self.words(ids) + self.position[: ids.shape[1]]
+        if added is not None:
+            tokens = tokens + added[:, None]
         bias = key_bias(mask)
-        for block in self.blocks:
-            tokens = block(tokens, bias)
+        for number, block in enumerate(self.blocks):
+            tokens = block(tokens, bias, crossings[number] if crossings else None)
         out: Tensor = self.norm(tokens)
         return out

@@ -4,12 +4,14 @@ Papers: BERT (Devlin et al., 2018), ALBEF (Li et al., 2021; layers 0 to 5 as the
 2021), SigLIP (Zhai et al., 2023).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
 from runtime.errors import DataError
@@ -21,6 +23,7 @@ from training.model.public import (
     read_architecture,
     read_weights,
 )
+from training.model.transformer import Crossing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,41 @@ class TextTower(nn.Module):
         padded = F.pad(ids, (0, self.max_subwords - length), value=self.tower.config.pad_token_id)
         tokens = self._read(padded, None)
         return torch.cat([tokens[:, -1:], tokens[:, :length]], dim=1)
+
+    @property
+    def depth(self) -> int:
+        """How many layers."""
+        return int(self.tower.config.num_hidden_layers)
+
+    def crossed(
+        self,
+        ids: Int[Tensor, "texts subwords"],
+        mask: Bool[Tensor, "texts subwords"],
+        *,
+        crossings: Sequence[Crossing] | None = None,
+        added: Float[Tensor, "texts width"] | None = None,
+    ) -> Float[Tensor, "texts subwords width"]:
+        """BERT's tokens, with a crossing in each layer, and something added to every word vector.
+
+        Activations inside these layers are kept even where blocks are recomputed.
+
+        Raises:
+            ValueError: the tower is no BERT, or its weights are divided over processes.
+        """
+        if self.kind != "bert":
+            raise ValueError(f"a {self.kind} reads in one direction or into one place; only a BERT can be crossed")
+        if any(isinstance(weight, DTensor) for weight in self.tower.encoder.parameters()):
+            raise ValueError("a BERT under a proof-reader cannot be divided over processes; set parallel to ddp")
+        bias = padding_bias(mask)
+        tokens: Tensor = self.tower.embeddings(ids)
+        if added is not None:
+            tokens = tokens + added[:, None]
+        for number, layer in enumerate(self.tower.encoder.layer):
+            tokens = layer.attention(tokens, bias)[0]
+            if crossings:
+                tokens = crossings[number](tokens)
+            tokens = layer.feed_forward_chunk(tokens)
+        return tokens
 
     def load_pretrained(self) -> None:
         """Take the weights that the config names. Raises `DataError` (`tower_invalid`)."""

@@ -4,12 +4,17 @@ Written out (rather than `nn.TransformerEncoderLayer`) so that the exported grap
 cross-attention layer can show where it looks.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 MASKED = -1e4  # added to the score of a padding key: finite, so that fp16 graphs stay finite
 LAYER_NORM_EPS = 1e-5  # BERT's 1e-12 is zero in fp16
+
+Crossing = Callable[[Tensor], Tensor]
+"""What is passed between a block's attention and its feed-forward: tokens to tokens of the same shape."""
 
 
 def key_bias(mask: Bool[Tensor, "batch keys"]) -> Float[Tensor, "batch 1 1 keys"]:
@@ -89,10 +94,13 @@ class Block(nn.Module):
         self,
         tokens: Float[Tensor, "batch positions width"],
         bias: Float[Tensor, "batch 1 1 positions"] | None = None,
+        crossing: Crossing | None = None,
     ) -> Float[Tensor, "batch positions width"]:
-        """The tokens, each having looked at the others."""
+        """The tokens, each having looked at the others, and at what lies at the crossing where there is one."""
         normed = self.norm_attention(tokens)
         tokens = tokens + self.attention(normed, normed, bias)
+        if crossing is not None:
+            tokens = crossing(tokens)
         out: Tensor = tokens + self.feed(self.norm_feed(tokens))
         return out
 

@@ -4,6 +4,7 @@ Papers: ViT (Dosovitskiy et al., 2021), Swin (Liu et al., 2021), CLIP (Radford e
 2023).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,30 @@ class VisionTower(nn.Module):
         """The class token where there is one, then the patch tokens, row-major over the grid."""
         tokens: Tensor = self.tower(pixel_values=pixels).last_hidden_state
         return self.tower.post_layernorm(tokens) if self.kind == "clip_vision_model" else tokens
+
+    @property
+    def depth(self) -> int:
+        """How many blocks, all of one width.
+
+        Raises:
+            ValueError: the tower is a Swin, whose stages have grids and widths of their own.
+        """
+        if self.kind == "swin":
+            raise ValueError(
+                "a Swin's stages have grids and widths of their own, so words cannot look at its blocks; take a ViT, "
+                "DeiT, CLIP or SigLIP tower under a proof-reader"
+            )
+        return int(self.tower.config.num_hidden_layers)
+
+    def with_levels(
+        self, pixels: Float[Tensor, "images 3 side side"], blocks: Sequence[int]
+    ) -> tuple[Float[Tensor, "images tokens width"], list[Float[Tensor, "images tokens width"]]]:
+        """What calling it gives, and the tokens after each of these blocks, counted from 0, before any last norm."""
+        found = self.tower(pixel_values=pixels, output_hidden_states=True)
+        tokens = found.last_hidden_state
+        if self.kind == "clip_vision_model":
+            tokens = self.tower.post_layernorm(tokens)
+        return tokens, [found.hidden_states[number + 1] for number in blocks]
 
     def load_pretrained(self) -> None:
         """Take the weights that the config names. Raises `DataError` (`tower_invalid`)."""

@@ -1,0 +1,226 @@
+"""Proof-reader: the text encoder's own layers look at the picture and say which words are wrong, and the right ones.
+
+Paper: ViLEM (CVPR 2023), the local and the global branch and their two heads.
+Differs from the paper: the layers are all of the text encoder's, which is the lower half of a split text tower (the
+fusion encoder is the upper half, as in ALBEF), and not the lower six of twelve that also embed. Each word looks at the
+picture through a layer norm in front of the cross-attention, so a tower whose own layers norm afterwards starts
+undisturbed. The summary of a picture is the image tower's class token before the last norm; a tower without one gives
+its embedding instead, and in both cases a linear layer fits it to the word vectors. One logit takes the place of the
+two classes right and wrong, and its sign is turned: positive means wrong.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.model.features import ImageLevels
+from training.model.heads import MaskedWordHead
+from training.model.image_encoder import ImageEncoder
+from training.model.text_encoder import TextEncoder
+from training.model.transformer import LAYER_NORM_EPS, Attention, Crossing, initialise
+
+MOST_CORRECTIONS = 16
+"""Corrections that are given for each subword, or as many as there are words."""
+
+
+@runtime_checkable
+class LayeredImageEncoder(ImageEncoder, Protocol):
+    """An image encoder whose blocks can be looked into."""
+
+    depth: int  # how many blocks
+
+    def with_levels(
+        self, pixels: Tensor, blocks: Sequence[int]
+    ) -> tuple[Float[Tensor, "images tokens width"], list[Float[Tensor, "images tokens width"]]]:
+        """What calling it gives, and the tokens after each of these blocks, counted from 0."""
+        ...
+
+
+@runtime_checkable
+class LayeredTextEncoder(TextEncoder, Protocol):
+    """A text encoder, reading in both directions, into whose layers something can be put."""
+
+    depth: int  # how many layers
+
+    def crossed(
+        self,
+        ids: Int[Tensor, "texts subwords"],
+        mask: Bool[Tensor, "texts subwords"],
+        *,
+        crossings: Sequence[Crossing] | None = None,
+        added: Float[Tensor, "texts width"] | None = None,
+    ) -> Float[Tensor, "texts subwords width"]:
+        """What calling it gives, if between attention and feed-forward of each layer its crossing is passed.
+
+        `added` is added to every word vector first.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofReaderConfig:
+    """Two branches into the same layers: through patches of several levels, and through the picture's summary."""
+
+    heads: int = 4  # of the cross-attention
+    has_local: bool = True  # each layer looks at the patches of one image block
+    has_global: bool = True  # the picture's summary is added to every word vector
+
+    def build(
+        self, *, image_encoder: ImageEncoder, text_encoder: TextEncoder, summary_width: int, vocab_size: int
+    ) -> "ProofReader":
+        """A fresh proof-reader for these encoders (random weights from torch's global generator).
+
+        Raises:
+            ValueError: one of the encoders cannot be looked into, or there is no branch.
+        """
+        if not isinstance(image_encoder, LayeredImageEncoder):
+            raise ValueError(
+                f"a proof-reader looks at the blocks of the image encoder, and {type(image_encoder).__name__} shows "
+                "none; take a ConvPatchEncoder or a ViT, DeiT, CLIP or SigLIP tower"
+            )
+        if not isinstance(text_encoder, LayeredTextEncoder) or text_encoder.has_summary:
+            raise ValueError(
+                f"a proof-reader puts cross-attention into text layers that read in both directions, and "
+                f"{type(text_encoder).__name__} has none that can take it; take a SubwordEncoder or a BERT tower"
+            )
+        if not self.has_local and not self.has_global:
+            raise ValueError("a proof-reader has at least one branch: has_local or has_global")
+        return ProofReader(
+            self,
+            depth=text_encoder.depth,
+            image_depth=image_encoder.depth,
+            image_width=image_encoder.width,
+            text_width=text_encoder.width,
+            summary_width=summary_width,
+            vocab_size=vocab_size,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proofread:
+    """What the proof-reader says of each subword."""
+
+    word_error: Float[Tensor, "texts subwords"]  # logit; positive means wrong
+    correction_ids: Int[Tensor, "texts subwords corrections"]  # best first
+    correction_scores: Float[Tensor, "texts subwords corrections"]  # log-probabilities over the vocabulary
+
+
+class CrossAttention(nn.Module):
+    """Words look at patches: what they gather is added to them."""
+
+    def __init__(self, width: int, image_width: int, heads: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.attention = Attention(width, heads, memory_width=image_width)
+
+    def forward(
+        self, tokens: Float[Tensor, "texts subwords width"], patches: Float[Tensor, "texts patches image_width"]
+    ) -> Float[Tensor, "texts subwords width"]:
+        """The words, each having looked at the patches."""
+        out: Tensor = tokens + self.attention(self.norm(tokens), patches)
+        return out
+
+
+class ErrorHead(nn.Module):
+    """One logit per subword: is it wrong?"""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Sequential(
+            nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=LAYER_NORM_EPS), nn.Linear(width, 1)
+        )
+        initialise(self)
+
+    def forward(self, tokens: Float[Tensor, "texts subwords width"]) -> Float[Tensor, "texts subwords"]:
+        """The logits; positive means wrong."""
+        logits: Tensor = self.score(tokens).squeeze(-1)
+        return logits
+
+
+class ProofReader(nn.Module):
+    """What proof-reading adds to the two encoders: cross-attention, the fit of the summary, and the heads."""
+
+    def __init__(
+        self,
+        config: ProofReaderConfig,
+        *,
+        depth: int,
+        image_depth: int,
+        image_width: int,
+        text_width: int,
+        summary_width: int,
+        vocab_size: int,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.blocks = tuple(layer * image_depth // depth for layer in range(depth))
+        self.error_head = ErrorHead(text_width)
+        self.correction_head = MaskedWordHead(text_width, vocab_size)
+        self.crossings = nn.ModuleList()
+        if config.has_local:
+            self.crossings.extend(CrossAttention(text_width, image_width, config.heads) for _ in range(depth))
+        self.fit_summary = nn.Linear(summary_width, text_width) if config.has_global else None
+        initialise(self.crossings)
+        if self.fit_summary is not None:
+            initialise(self.fit_summary)
+
+    def read_local(
+        self,
+        text_encoder: LayeredTextEncoder,
+        ids: Int[Tensor, "texts subwords"],
+        mask: Bool[Tensor, "texts subwords"],
+        levels: Float[Tensor, "texts levels patches image_width"],
+    ) -> Float[Tensor, "texts subwords width"]:
+        """Word tokens of the local branch: layer i has looked at level i."""
+        crossings = [partial(_call, crossing, levels[:, at]) for at, crossing in enumerate(self.crossings)]
+        return text_encoder.crossed(ids, mask, crossings=crossings)
+
+    def read_global(
+        self,
+        text_encoder: LayeredTextEncoder,
+        ids: Int[Tensor, "texts subwords"],
+        mask: Bool[Tensor, "texts subwords"],
+        summary: Float[Tensor, "texts summary_width"],
+    ) -> Float[Tensor, "texts subwords width"]:
+        """Word tokens of the global branch: every word vector has the picture's summary in it."""
+        assert self.fit_summary is not None
+        return text_encoder.crossed(ids, mask, added=self.fit_summary(summary))
+
+    def branches(
+        self,
+        text_encoder: LayeredTextEncoder,
+        ids: Int[Tensor, "texts subwords"],
+        mask: Bool[Tensor, "texts subwords"],
+        image: ImageLevels,
+    ) -> dict[str, Float[Tensor, "texts subwords width"]]:
+        """The word tokens of every branch there is, by name: `local`, `global`."""
+        found: dict[str, Tensor] = {}
+        if self.config.has_local:
+            found["local"] = self.read_local(text_encoder, ids, mask, image.levels)
+        if self.config.has_global:
+            found["global"] = self.read_global(text_encoder, ids, mask, image.summary)
+        return found
+
+    def judge(
+        self, tokens: Sequence[Float[Tensor, "texts subwords width"]], word_vectors: Float[Tensor, "vocabulary width"]
+    ) -> Proofread:
+        """Average the branches' probabilities, of errors and of corrections."""
+        errors = [self.error_head(branch).float() for branch in tokens]
+        corrections = [torch.log_softmax(self.correction_head(branch, word_vectors).float(), -1) for branch in tokens]
+        wrong = torch.stack([F.logsigmoid(logit) for logit in errors]).logsumexp(0)
+        right = torch.stack([F.logsigmoid(-logit) for logit in errors]).logsumexp(0)
+        mean = torch.stack(corrections).logsumexp(0) - math.log(len(tokens))
+        scores, ids = mean.topk(min(MOST_CORRECTIONS, mean.shape[-1]), dim=-1)
+        return Proofread(word_error=wrong - right, correction_ids=ids, correction_scores=scores)
+
+
+def _call(crossing: nn.Module, patches: Tensor, tokens: Tensor) -> Tensor:
+    out: Tensor = crossing(tokens, patches)
+    return out
