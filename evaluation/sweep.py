@@ -142,7 +142,9 @@ def sweep(
     answers = Answers()
     done = 0
     for part in np.array_split(np.arange(len(names)), max(1, math.ceil(len(names) / _PICTURES_PER_TURN))):
-        turn = _take_turn(encoder, images, [names[at] for at in part], answers)
+        some = [names[at] for at in part]
+        to_proofread = any(questions[name].proofs for name in some)
+        turn = _take_turn(encoder, images, some, answers, to_proofread=to_proofread)
         _refuse_too_many_skipped(images, answers, of=len(names))
         if turn is not None:
             _answer(encoder, turn, questions, answers)
@@ -154,7 +156,9 @@ def sweep(
     return answers
 
 
-def _take_turn(encoder: Encoder, images: Path, names: Sequence[str], answers: Answers) -> _Turn | None:
+def _take_turn(
+    encoder: Encoder, images: Path, names: Sequence[str], answers: Answers, *, to_proofread: bool
+) -> _Turn | None:
     read, pixels, sizes = [], [], []
     for name in names:
         try:
@@ -170,7 +174,7 @@ def _take_turn(encoder: Encoder, images: Path, names: Sequence[str], answers: An
         pixels.append(encoder.image_input(picture))
     if not read:
         return None
-    features = encoder.embed_pixels(pixels)
+    features = encoder.embed_pixels(pixels, to_proofread=to_proofread)
     answers.embeddings.update(zip(read, features.embedding.copy(), strict=True))
     return _Turn(names=read, features=features, sizes=sizes)
 

@@ -77,7 +77,7 @@ def word_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[st
     scores: list[float] = []
     is_wrong: list[bool] = []
     for sample, wrong_caption in zip(samples, edited, strict=True):
-        image = encoder.embed_images([sample.image])
+        image = encoder.embed_images([sample.image], to_proofread=True)
         before = [word.text.lower() for word in words(sample.caption)]
         for caption in (sample.caption, wrong_caption):
             after = [word.text.lower() for word in words(caption)]

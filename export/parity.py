@@ -273,7 +273,7 @@ class _Decided:
 
 
 def _decide(encoder: Encoder, cases: Sequence[Case]) -> _Decided:
-    images = encoder.embed_images([case.image for case in cases])
+    images = encoder.embed_images([case.image for case in cases], to_proofread=True)
     texts = encoder.embed_texts([case.caption for case in cases])
     judged: list[Mapping[int, float]] = []
     boxes: list[_Box | None] = []

@@ -132,7 +132,7 @@ class _Pictures:
                 picture = open_picture(self._folder, name)
             except (OSError, ImageError) as error:
                 raise DataError(f"the validation picture {name} in {self._folder} cannot be read ({error}).") from error
-            self._found[name] = self._encoder.embed_images([picture]), picture.size
+            self._found[name] = self._encoder.embed_images([picture], to_proofread=True), picture.size
         return self._found[name]
 
 

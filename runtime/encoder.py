@@ -18,7 +18,9 @@ Floats = NDArray[np.float32]
 _IMAGES_PER_BATCH = 32
 _TEXTS_PER_BATCH = 128
 _PAIRS_PER_BATCH = 64
+_READ_PER_BATCH = 32  # proof-reading hands every level of the picture's patches on, once per text
 _FUSED = ("match", "suggestions", "relevance")
+_TO_PROOFREAD = ("image_levels", "image_summary")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,21 +31,27 @@ class ImageFeatures:
         embedding: [images, dim], unit length.
         patch_tokens: [images, patches, width], row by row over the patch grid.
         patch_embeddings: [images, patches, dim], unit length, in the joint space; None when the graph gives none.
+        levels: [images, levels, patches, width], patches after some of the encoder's blocks, for the proof-reader; None
+            when they were not asked for or the graph gives none.
+        summary: [images, width], the picture as a whole, for the proof-reader; None as `levels`.
     """
 
     embedding: Floats
     patch_tokens: Floats
     patch_embeddings: Floats | None
+    levels: Floats | None = None
+    summary: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.embedding)
 
     def __getitem__(self, rows: slice | NDArray[np.intp] | list[int]) -> "ImageFeatures":
-        patches = self.patch_embeddings
         return ImageFeatures(
             embedding=self.embedding[rows],
             patch_tokens=self.patch_tokens[rows],
-            patch_embeddings=None if patches is None else patches[rows],
+            patch_embeddings=None if self.patch_embeddings is None else self.patch_embeddings[rows],
+            levels=None if self.levels is None else self.levels[rows],
+            summary=None if self.summary is None else self.summary[rows],
         )
 
 
@@ -84,6 +92,21 @@ class Fused:
     relevance: Floats | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordErrors:
+    """What the proof-reader says of some texts and a picture; rows of padding mean nothing.
+
+    Attributes:
+        word_error: [texts, subwords], logit that the subword is wrong.
+        correction_ids: [texts, subwords, corrections], what should stand there, best first.
+        correction_scores: [texts, subwords, corrections], their log-probabilities over the vocabulary.
+    """
+
+    word_error: Floats
+    correction_ids: NDArray[np.int64]
+    correction_scores: Floats
+
+
 class Encoder:
     """A bundle, ready to run. Methods may be called from several threads at once."""
 
@@ -110,6 +133,7 @@ class Encoder:
         self.text_transform = text_transform
         self.engines = dict(engines)
         self.lexicon = tuple(lexicon)
+        self.known_words = frozenset(self.lexicon)
         self._image_transform = manifest.image.transform()
 
     @classmethod
@@ -152,32 +176,47 @@ class Encoder:
         """Say whether the bundle has a fusion graph with the named output."""
         return self.has_fusion and self.manifest.graphs["fusion"].has_output(output)
 
-    def embed_images(self, images: Sequence[Image.Image]) -> ImageFeatures:
+    @property
+    def has_proof_reader(self) -> bool:
+        """Whether the bundle has a graph that says of each subword whether it is wrong."""
+        return "proof_reader" in self.engines
+
+    def image_outputs(self, *, to_proofread: bool) -> tuple[str, ...] | None:
+        """Name what the image encoder is asked for; None for all of it.
+
+        What the proof-reader takes is large, and left out without need.
+        """
+        given = [output.name for output in self.manifest.graphs["image_encoder"].outputs]
+        wanted = tuple(name for name in given if to_proofread or name not in _TO_PROOFREAD)
+        return None if len(wanted) == len(given) else wanted
+
+    def embed_images(self, images: Sequence[Image.Image], *, to_proofread: bool = False) -> ImageFeatures:
         """Embed RGB pictures, in batches.
+
+        Args:
+            images: the pictures.
+            to_proofread: whether texts will be proofread against them; gives `levels` and `summary` where the bundle
+                has a proof-reader.
 
         Raises:
             EngineError: the engine failed.
         """
-        return self.embed_pixels([self._image_transform.apply(image) for image in images])
+        return self.embed_pixels([self._image_transform.apply(image) for image in images], to_proofread=to_proofread)
 
     def image_input(self, image: Image.Image) -> Floats:
         """Return what `embed_pixels` takes for one RGB picture: float32 [3, size, size]."""
         return self._image_transform.apply(image)
 
-    def embed_pixels(self, pixels: Sequence[Floats]) -> ImageFeatures:
-        """Embed pictures that `image_input` has prepared, in batches."""
+    def embed_pixels(self, pixels: Sequence[Floats], *, to_proofread: bool = False) -> ImageFeatures:
+        """Embed pictures that `image_input` has prepared, in batches; see `embed_images`."""
+        wanted = self.image_outputs(to_proofread=to_proofread)
         outputs = [
-            self.engines["image_encoder"].run({"pixels": np.stack(pixels[at : at + _IMAGES_PER_BATCH])})
+            self.engines["image_encoder"].run({"pixels": np.stack(pixels[at : at + _IMAGES_PER_BATCH])}, wanted)
             for at in range(0, len(pixels), _IMAGES_PER_BATCH)
         ]
         if not outputs:
             return self._no_images()
-        has_patches = "patch_embeddings" in outputs[0]
-        return ImageFeatures(
-            embedding=np.concatenate([output["image_embedding"] for output in outputs]),
-            patch_tokens=np.concatenate([output["patch_tokens"] for output in outputs]),
-            patch_embeddings=np.concatenate([o["patch_embeddings"] for o in outputs]) if has_patches else None,
-        )
+        return image_features({name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]})
 
     def embed_texts(self, texts: Sequence[str]) -> TextFeatures:
         """Embed texts, in batches padded to the longest text of all.
@@ -237,6 +276,40 @@ class Encoder:
         found = {name: np.concatenate([batch[name] for batch in batches]) for name in wanted}
         return Fused(**{name: found.get(name) for name in _FUSED})
 
+    def read_words(self, texts: TextBatch, image: ImageFeatures) -> WordErrors:
+        """Run the proof-reader on texts of one picture: one pass for all words of a text.
+
+        Paper: ViLEM (2023), the detection and correction heads.
+
+        Args:
+            texts: at least one text.
+            image: features of exactly one picture, embedded with `to_proofread`.
+
+        Raises:
+            GraphMissingError: the bundle has no proof-reader.
+            ValueError: the picture was embedded without what the proof-reader takes.
+            EngineError: the engine failed.
+        """
+        if not self.has_proof_reader:
+            raise GraphMissingError(
+                f"bundle '{self.manifest.name}' has no proof_reader graph; serve a bundle whose recipe trains one."
+            )
+        if image.levels is None or image.summary is None:
+            raise ValueError("the picture was not embedded to be proofread; embed it with to_proofread=True.")
+        batches = []
+        for at in range(0, len(texts.ids), _READ_PER_BATCH):
+            ids, mask = texts.ids[at : at + _READ_PER_BATCH], texts.mask[at : at + _READ_PER_BATCH]
+            picture = {
+                "image_levels": np.repeat(image.levels, len(ids), axis=0),
+                "image_summary": np.repeat(image.summary, len(ids), axis=0),
+            }
+            batches.append(self.engines["proof_reader"].run({"ids": ids, "mask": mask, **picture}))
+        return WordErrors(
+            word_error=np.concatenate([batch["word_error"] for batch in batches]),
+            correction_ids=np.concatenate([batch["correction_ids"] for batch in batches]),
+            correction_scores=np.concatenate([batch["correction_scores"] for batch in batches]),
+        )
+
     def score_pairs(self, texts: TextFeatures, images: ImageFeatures) -> Floats:
         """Return the calibrated probability that each text is true of its image (pairs as in `fuse`): [pairs]."""
         logistic = self.manifest.calibration.match
@@ -257,3 +330,14 @@ class Encoder:
     def _no_images(self) -> ImageFeatures:
         empty = np.zeros((0, self.dim), np.float32)
         return ImageFeatures(embedding=empty, patch_tokens=empty[:, None, :], patch_embeddings=None)
+
+
+def image_features(outputs: Mapping[str, Floats]) -> ImageFeatures:
+    """Return the image encoder's outputs by their names as features."""
+    return ImageFeatures(
+        embedding=outputs["image_embedding"],
+        patch_tokens=outputs["patch_tokens"],
+        patch_embeddings=outputs.get("patch_embeddings"),
+        levels=outputs.get("image_levels"),
+        summary=outputs.get("image_summary"),
+    )

@@ -1,38 +1,19 @@
-"""Proofreading: which words of a caption disagree with a picture, and what they should have been.
+"""Proofreading: which words of captions disagree with a picture, and what they should have been.
 
-Two methods, the first that the bundle allows:
-
-- `masked_words`: the fusion graph's masked-word prediction. Each word is masked in turn; its raw score is
-  log p(best other word) - log p(the word), given the picture and the other words. Paper: ALBEF (2021), MLM; used as in
-  SoftMask++ (2023) for word errors.
-- `leave_one_out`: training-free on any dual encoder. A word's raw score is how much the caption's similarity to the
-  picture rises when the word is left out, in units of the training temperature. Suggestions are tried from the bundle's
-  lexicon, one text pass for all of them.
-
-Articles, forms of "to be" and conjunctions say nothing of a picture; they are never called errors.
+How words are judged is `runtime.word_judges`; here raw scores become probabilities and errors, and errors are put
+right. `word_errors` judges all words of all captions in one pass; the other ways take a pass for each word.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from runtime.encoder import Encoder, ImageFeatures
-from runtime.errors import BundleError, GraphMissingError
-from runtime.phrases import DETERMINERS
-from runtime.preprocess.text import TextBatch, Word, subwords_of, words
+from runtime.preprocess.text import Word, words
+from runtime.word_judges import UNJUDGED, Caption, Method, Suggestion, judge, method_of
 
-_UNJUDGED = DETERMINERS | frozenset("and or is are was were be been being am there it of".split())
+__all__ = ["Proof", "ProofWord", "Suggestion", "proofread", "proofread_many", "suggest"]
+
 _MOST_CORRECTIONS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suggestion:
-    """A word that would fit better, with the probability that the model gives it."""
-
-    word: str
-    probability: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,53 +34,60 @@ class Proof:
 
     Attributes:
         words: every word of the text, in order.
-        corrected_text: the text with its errors replaced one at a time, the surest correction first; punctuation and
-            casing are kept.
+        corrected_text: the text with its errors replaced one at a time, the worst first, at most three; only words
+            that are called errors are touched, and punctuation and casing are kept.
         match: calibrated probability that the text is true of the picture.
-        method: `masked_words` or `leave_one_out`.
+        method: `word_errors`, `masked_words` or `leave_one_out`.
     """
 
     words: tuple[ProofWord, ...]
     corrected_text: str
     match: float
-    method: str
-
-
-_Suggest = Callable[[int, int], Sequence[Suggestion]]
-"""(candidate, how many) -> the best other words for it."""
+    method: Method
 
 
 def proofread(
     encoder: Encoder, image: ImageFeatures, text: str, *, num_suggestions: int = 3, threshold: float | None = None
 ) -> Proof:
-    """Judge every word of a text against one picture.
+    """Judge every word of a text against one picture; see `proofread_many`."""
+    (proof,) = proofread_many(encoder, image, [text], num_suggestions=num_suggestions, threshold=threshold)
+    return proof
+
+
+def proofread_many(
+    encoder: Encoder,
+    image: ImageFeatures,
+    texts: Sequence[str],
+    *,
+    num_suggestions: int = 3,
+    threshold: float | None = None,
+) -> list[Proof]:
+    """Judge every word of some texts against one picture.
 
     Args:
         encoder: the bundle.
-        image: features of exactly one picture.
-        text: the caption.
-        num_suggestions: most suggestions per word that is called an error.
+        image: features of exactly one picture, embedded with `to_proofread`.
+        texts: the captions.
+        num_suggestions: most suggestions per word that is called an error; with none, nothing is corrected.
         threshold: probability from which a word is an error; the bundle's own operating point when None.
 
     Raises:
-        TextError: the text is empty or far too long.
+        TextError: a text is empty or far too long.
+        ValueError: the bundle has a proof-reader and the picture was not embedded for it.
+        EngineError: the engine failed.
     """
+    if not texts:
+        return []
     limit = encoder.manifest.calibration.word_error_threshold if threshold is None else threshold
-    judged, match, method = _judge(encoder, image, text, num_suggestions, limit)
-    corrected, current = text, judged
-    tried: set[int] = set()
-    for _ in range(_MOST_CORRECTIONS):
-        wrong = [w for w in current if w.is_error and w.suggestions and w.start not in tried]
-        if not wrong:
-            break
-        # Two words may be wrong only together ("black mug" for a pink one): the surer correction goes first.
-        worst = max(wrong, key=lambda w: w.error_probability * w.suggestions[0].probability)
-        replacement = _cased_like(worst.word, worst.suggestions[0].word)
-        corrected = corrected[: worst.start] + replacement + corrected[worst.end :]
-        shift = len(replacement) - len(worst.word)
-        tried = {start + shift if start > worst.start else start for start in tried} | {worst.start}
-        current, _, _ = _judge(encoder, image, corrected, max(1, num_suggestions), limit)
-    return Proof(words=tuple(judged), corrected_text=corrected, match=match, method=method)
+    matches = encoder.score_pairs(encoder.embed_texts(texts), image)
+    judged = _judge(encoder, image, texts, num_suggestions, limit)
+    drafts = [_Draft(text, found) for text, found in zip(texts, judged, strict=True)]
+    _correct(encoder, image, drafts, num_suggestions, limit)
+    method = method_of(encoder)
+    return [
+        Proof(words=tuple(found), corrected_text=draft.text, match=float(match), method=method)
+        for found, draft, match in zip(judged, drafts, matches, strict=True)
+    ]
 
 
 def suggest(
@@ -109,7 +97,7 @@ def suggest(
 
     Args:
         encoder: the bundle.
-        image: features of exactly one picture.
+        image: features of exactly one picture, embedded with `to_proofread`.
         text: the caption.
         word: one of its `words`.
         num_suggestions: most suggestions.
@@ -117,114 +105,94 @@ def suggest(
     Raises:
         TextError: the text is empty or far too long.
     """
-    judge = _masked_words if encoder.fusion_gives("suggestions") else _leave_one_out
-    _, suggestions_for = judge(encoder, image, text, [word])
-    return tuple(suggestions_for(0, num_suggestions))
+    (judged,) = judge(encoder, image, [Caption(text=text, candidates=[word])])
+    return tuple(judged.suggest(0, num_suggestions))
 
 
 def _judge(
-    encoder: Encoder, image: ImageFeatures, text: str, num_suggestions: int, limit: float
-) -> tuple[list[ProofWord], float, str]:
-    texts = encoder.embed_texts([text])
-    match = float(encoder.score_pairs(texts, image)[0])
-    listed = words(text)
-    candidates = [at for at, word in enumerate(listed) if word.text.lower() not in _UNJUDGED]
-    method = "masked_words" if encoder.fusion_gives("suggestions") else "leave_one_out"
-    judge = _masked_words if method == "masked_words" else _leave_one_out
-    raw, suggest = judge(encoder, image, text, [listed[at] for at in candidates])
+    encoder: Encoder, image: ImageFeatures, texts: Sequence[str], num_suggestions: int, limit: float
+) -> list[list[ProofWord]]:
+    listed = [words(text) for text in texts]
+    judgeable = [[word for word in found if word.text.lower() not in UNJUDGED] for found in listed]
+    captions = [Caption(text=text, candidates=found) for text, found in zip(texts, judgeable, strict=True)]
     logistic = encoder.manifest.calibration.word_error
-    probabilities = dict(zip(candidates, (logistic.probability(score) for score in raw), strict=True))
-    proofs = []
-    for at, word in enumerate(listed):
-        probability = probabilities.get(at, 0.0)
-        is_error = at in probabilities and probability >= limit
-        found = suggest(candidates.index(at), num_suggestions) if is_error and num_suggestions else ()
-        proofs.append(
-            ProofWord(
-                word=word.text,
-                start=word.start,
-                end=word.end,
-                error_probability=probability,
-                is_error=is_error,
-                suggestions=tuple(found),
+    proofs: list[list[ProofWord]] = []
+    for found, caption, judged in zip(listed, captions, judge(encoder, image, captions), strict=True):
+        row_of = {word.start: row for row, word in enumerate(caption.candidates)}
+        proof = []
+        for word in found:
+            row = row_of.get(word.start)
+            probability = 0.0 if row is None else logistic.probability(judged.raw[row])
+            is_error = row is not None and probability >= limit
+            given = judged.suggest(row, num_suggestions) if is_error and row is not None and num_suggestions else ()
+            proof.append(
+                ProofWord(
+                    word=word.text,
+                    start=word.start,
+                    end=word.end,
+                    error_probability=probability,
+                    is_error=is_error,
+                    suggestions=tuple(given),
+                )
             )
-        )
-    return proofs, match, method
+        proofs.append(proof)
+    return proofs
 
 
-def _masked_words(
-    encoder: Encoder, image: ImageFeatures, text: str, candidates: Sequence[Word]
-) -> tuple[list[float], _Suggest]:
-    transform = encoder.text_transform
-    mask_id = transform.mask_id
-    if mask_id is None:
-        raise BundleError(f"the tokenizer of bundle '{encoder.manifest.name}' has no [MASK]; export the bundle again.")
-    batch = transform.encode([text])
-    positions = [subwords_of(word, batch.offsets[0]) for word in candidates]
-    ids = np.repeat(batch.ids, max(1, len(candidates)), axis=0)
-    for row, at in enumerate(positions):
-        ids[row, at] = mask_id
-    masked = TextBatch(
-        ids=ids, mask=np.repeat(batch.mask, len(ids), axis=0), offsets=np.repeat(batch.offsets, len(ids), axis=0)
-    )
-    logits = encoder.fuse(encoder.embed_subwords(masked), image, outputs=("suggestions",)).suggestions
-    if logits is None:
-        raise GraphMissingError(f"the fusion graph of bundle '{encoder.manifest.name}' gives no suggestions.")
-    word_ids, vocabulary = transform.whole_words
+class _Draft:
+    """A text on its way to being right."""
 
-    raw: list[float] = []
-    ranked: list[tuple[NDArray[np.float64], NDArray[np.intp]]] = []
-    for row, at in enumerate(positions):
-        if not at:  # beyond the longest text that the model takes
-            raw.append(float("-inf"))
-            ranked.append((np.zeros(0), np.zeros(0, np.intp)))
-            continue
-        log_p = _log_softmax(logits[row, at].astype(np.float64))
-        own = float(np.mean(log_p[np.arange(len(at)), batch.ids[0, at]]))
-        others = log_p[0, word_ids]
-        own_word = candidates[row].text.lower()
-        others[[word == own_word or word in _UNJUDGED for word in vocabulary]] = -np.inf
-        raw.append(float(others.max()) - own)
-        ranked.append((others, np.argsort(-others, kind="stable")))
+    def __init__(self, text: str, judged: Sequence[ProofWord]) -> None:
+        self.text = text
+        self.judged = judged
+        self._open = {word.start for word in judged if word.is_error and word.suggestions}
 
-    def suggest(row: int, count: int) -> list[Suggestion]:
-        others, order = ranked[row]
-        return [Suggestion(word=vocabulary[i], probability=float(np.exp(others[i]))) for i in order[:count]]
+    @property
+    def is_open(self) -> bool:
+        """Whether a word that was called an error at first has not been replaced."""
+        return bool(self._open)
 
-    return raw, suggest
+    def replace_worst(self, method: Method) -> bool:
+        """Replace the worst of the open words that are still errors; say whether there was one."""
+        wrong = [word for word in self.judged if word.start in self._open and word.is_error and word.suggestions]
+        if not wrong:
+            self._open.clear()
+            return False
+        worst = max(wrong, key=lambda word: _badness(word, method))
+        replacement = _cased_like(worst.word, worst.suggestions[0].word)
+        self.text = self.text[: worst.start] + replacement + self.text[worst.end :]
+        shift = len(replacement) - len(worst.word)
+        self._open = {at + shift if at > worst.start else at for at in self._open - {worst.start}}
+        return True
 
 
-def _leave_one_out(
-    encoder: Encoder, image: ImageFeatures, text: str, candidates: Sequence[Word]
-) -> tuple[list[float], _Suggest]:
-    temperature = encoder.manifest.temperature
-
-    def similarity(texts: Sequence[str]) -> NDArray[np.float64]:
-        return np.asarray(encoder.embed_texts(texts).embedding @ image.embedding[0], np.float64) / temperature
-
-    shorter = [" ".join((text[: word.start] + text[word.end :]).split()) for word in candidates]
-    scores = similarity([text, *(short if words(short) else text for short in shorter)])
-    raw = [float(score - scores[0]) for score in scores[1:]]
-
-    def suggest(row: int, count: int) -> list[Suggestion]:
-        word = candidates[row]
-        others = [other for other in encoder.lexicon if other != word.text.lower()]
-        if not others:
-            return []
-        tried = similarity([text, *(text[: word.start] + other + text[word.end :] for other in others)])
-        probabilities = np.exp(_log_softmax(tried[None])[0])[1:]
-        best = np.argsort(-probabilities, kind="stable")[:count]
-        return [Suggestion(word=others[i], probability=float(probabilities[i])) for i in best]
-
-    return raw, suggest
+def _correct(
+    encoder: Encoder, image: ImageFeatures, drafts: Sequence[_Draft], num_suggestions: int, limit: float
+) -> None:
+    """Replace the worst word of each text, judge again what others are still open, and so on."""
+    method = method_of(encoder)
+    for _ in range(_MOST_CORRECTIONS):
+        changed = [draft for draft in drafts if draft.is_open and draft.replace_worst(method)]
+        again = [draft for draft in changed if draft.is_open]
+        if not again:
+            return
+        judged = _judge(encoder, image, [draft.text for draft in again], num_suggestions, limit)
+        for draft, found in zip(again, judged, strict=True):
+            draft.judged = found
 
 
-def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+def _badness(word: ProofWord, method: Method) -> float:
+    """How soon an error is put right.
+
+    Where being wrong is told from what would be right, two words may be wrong only together ("black mug" for a pink
+    one): the surer correction goes first.
+    """
+    if method == "word_errors":
+        return word.error_probability
+    return word.error_probability * word.suggestions[0].probability
 
 
 def _cased_like(original: str, word: str) -> str:
     if len(original) > 1 and original.isupper():
         return word.upper()
-    return word.capitalize() if original[:1].isupper() else word
+    return word[:1].upper() + word[1:] if original[:1].isupper() else word

@@ -1,20 +1,31 @@
 """Does a manifest fit itself? What can be told from the manifest alone, before a graph is opened."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from runtime.bundle.digest import space_of
-from runtime.bundle.manifest import Graph, Manifest
+from runtime.bundle.manifest import Graph, GraphName, Manifest, TensorSpec
 
 _INPUTS = {
     "image_encoder": ("pixels",),
     "text_encoder": ("ids", "mask"),
     "fusion": ("word_tokens", "mask", "patch_tokens"),
+    "proof_reader": ("ids", "mask", "image_levels", "image_summary"),
 }
 _NEEDED_OUTPUTS = {
     "image_encoder": ("image_embedding", "patch_tokens"),
     "text_encoder": ("text_embedding", "word_tokens"),
     "fusion": ("match",),
+    "proof_reader": ("word_error", "correction_ids", "correction_scores"),
 }
+
+
+_HANDED_ON: tuple[tuple[GraphName, GraphName, str], ...] = (
+    ("fusion", "image_encoder", "patch_tokens"),
+    ("fusion", "text_encoder", "word_tokens"),
+    ("proof_reader", "image_encoder", "image_levels"),
+    ("proof_reader", "image_encoder", "image_summary"),
+)
+"""(graph, graph before it, tensor): what a graph takes from another."""
 
 
 def contradictions(manifest: Manifest) -> Iterator[str]:
@@ -30,18 +41,23 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
         ("image_encoder", image, "image_embedding", 1, dim),
         ("image_encoder", image, "patch_tokens", 1, patches),
         ("image_encoder", image, "patch_embeddings", 2, dim),
+        ("image_encoder", image, "image_levels", 2, patches),
         ("text_encoder", text, "text_embedding", 1, dim),
     ]
     for name, graph, tensor, axis, size in expected:
         found = _size(graph, tensor, axis)
         if found is not None and found != size:
             yield f"{tensor} of {name} has {found} where the rest of the manifest says {size}"
-    fusion = manifest.graphs.get("fusion")
-    if fusion is not None:
-        for name, giver, tensor in (("image_encoder", image, "patch_tokens"), ("text_encoder", text, "word_tokens")):
-            given, taken = _size(giver, tensor, 2), _size(fusion, tensor, 2)
-            if given != taken:
-                yield f"{name} gives {tensor} of width {given}, fusion takes {taken}"
+    for taker, giver_name, tensor in _HANDED_ON:
+        if taker not in manifest.graphs:
+            continue
+        giver = manifest.graphs[giver_name]
+        if not giver.has_output(tensor):
+            yield f"{giver_name} gives no {tensor}, which {taker} takes"
+            continue
+        given, taken = _shape(giver.outputs, tensor), _shape(manifest.graphs[taker].inputs, tensor)
+        if len(given) != len(taken) or any(a != b for a, b in zip(given, taken, strict=True) if _are_fixed(a, b)):
+            yield f"{giver_name} gives {tensor} of shape {_said(given)}, {taker} takes {_said(taken)}"
     if space_of(manifest.graphs, manifest.text, manifest.image, manifest.files) != manifest.space:
         yield "its files do not make the space that it names"
 
@@ -53,6 +69,18 @@ def _names(name: str, graph: Graph) -> Iterator[str]:
     for output in _NEEDED_OUTPUTS[name]:
         if not graph.has_output(output):
             yield f"{name} gives no {output}"
+
+
+def _shape(specs: Iterable[TensorSpec], tensor: str) -> tuple[int | str, ...]:
+    return next((spec.shape for spec in specs if spec.name == tensor), ())
+
+
+def _are_fixed(*sizes: int | str) -> bool:
+    return all(isinstance(size, int) for size in sizes)
+
+
+def _said(shape: tuple[int | str, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
 
 
 def _size(graph: Graph, tensor: str, axis: int) -> int | None:

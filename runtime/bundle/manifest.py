@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from runtime.preprocess.image import ImageTransform, Resample
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when a reader of the previous version could misread a bundle."""
 
 Precision = Literal["fp32", "fp16", "int8"]
 Variant = Literal["fp32", "fp16", "int8_dynamic", "int8_static"]
 """How a precision was reached: int8 with ranges measured as inputs come, or on calibration samples beforehand."""
-GraphName = Literal["image_encoder", "text_encoder", "fusion"]
+GraphName = Literal["image_encoder", "text_encoder", "fusion", "proof_reader"]
 
 
 class _Part(BaseModel):

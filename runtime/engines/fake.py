@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from runtime.bundle import Calibration, Graph, ImageInput, Logistic, Manifest, Provenance, TensorSpec, TextInput
 from runtime.encoder import Encoder, Floats
-from runtime.engines.protocol import Arrays
+from runtime.engines.protocol import Arrays, Engine
 from runtime.preprocess.text import TextTransform
 
 PALETTE: dict[str, tuple[int, int, int]] = {
@@ -32,25 +32,31 @@ PALETTE: dict[str, tuple[int, int, int]] = {
 _GRID = 4
 _SIZE_PX = 32
 _NOISE_DIMS = 8
+_LEVELS = 2
+_CORRECTIONS = 16
+_INTEGERS = ("ids", "mask", "correction_ids")
 _OTHER_WORDS = "a the and of left right above below circle square star big small picture with".split()
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def fake_encoder(*, fusion: bool = True, name: str = "fake") -> Encoder:
+def fake_encoder(*, fusion: bool = True, proof_reader: bool = False, name: str = "fake") -> Encoder:
     """Return an encoder of the fake model.
 
     Args:
         fusion: whether the bundle has a fusion graph; without one it is a dual encoder only.
+        proof_reader: whether the bundle has a proof-reader graph.
         name: of the bundle; encoders of different names have different spaces.
     """
     tokenizer = _tokenizer()
-    engines: dict[str, _FakeImages | _FakeTexts | _FakeFusion] = {
+    engines: dict[str, Engine] = {
         "image_encoder": _FakeImages(),
         "text_encoder": _FakeTexts(tokenizer),
     }
     if fusion:
         engines["fusion"] = _FakeFusion(tokenizer)
-    manifest = _manifest(name, with_fusion=fusion)
+    if proof_reader:
+        engines["proof_reader"] = _FakeProofReader(tokenizer)
+    manifest = _manifest(name, with_fusion=fusion, with_proof_reader=proof_reader)
     transform = TextTransform(tokenizer, max_subwords=manifest.text.max_subwords)
     return Encoder(manifest, transform, engines, lexicon=() if fusion else tuple(PALETTE))
 
@@ -72,11 +78,14 @@ class _FakeImages(_Fake):
         near[:, :, list(PALETTE).index("white")] *= 0.05
         noise = patches[:, :, np.arange(_NOISE_DIMS) % 3] / 255 * 0.02
         tokens = np.concatenate([near, noise], axis=-1).astype(np.float32)
-        return {
+        found = {
             "image_embedding": _unit(tokens.mean(axis=1)),
             "patch_tokens": tokens,
             "patch_embeddings": _unit(tokens),
+            "image_levels": np.stack([tokens] * _LEVELS, axis=1),
+            "image_summary": tokens.max(axis=1),
         }
+        return {name: found[name] for name in outputs or found}
 
 
 class _FakeTexts(_Fake):
@@ -112,6 +121,30 @@ class _FakeFusion(_Fake):
         }
 
 
+class _FakeProofReader(_Fake):
+    """A colour is wrong when no patch has it; what should stand there is a colour that is seen."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        vocabulary = tokenizer.get_vocab()
+        self._colour_ids = np.asarray([vocabulary[colour] for colour in PALETTE])
+        self._vocabulary = len(vocabulary)
+
+    def run(self, inputs: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        ids, levels = inputs["ids"], inputs["image_levels"]
+        seen = levels[..., : len(PALETTE)].max(axis=(1, 2))
+        is_colour = ids[:, :, None] == self._colour_ids
+        missing = (is_colour * (1 - seen[:, None])).sum(axis=-1)
+        logits = np.full((*ids.shape, self._vocabulary), -4.0, np.float32)
+        logits[:, :, self._colour_ids] = 9 * seen[:, None]
+        log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        best = np.argsort(-log_p, axis=-1, kind="stable")[:, :, :_CORRECTIONS]
+        return {
+            "word_error": np.where(is_colour.any(axis=-1), 12 * missing - 6, -6).astype(np.float32),
+            "correction_ids": best.astype(np.int64),
+            "correction_scores": np.take_along_axis(log_p, best, axis=-1),
+        }
+
+
 def _word_vector(word: str) -> Floats:
     vector = np.zeros(len(PALETTE) + _NOISE_DIMS, np.float32)
     if word in PALETTE:
@@ -138,29 +171,28 @@ def _tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def _manifest(name: str, *, with_fusion: bool) -> Manifest:
+def _manifest(name: str, *, with_fusion: bool, with_proof_reader: bool) -> Manifest:
     dim = len(PALETTE) + _NOISE_DIMS
     patches = _GRID * _GRID
 
     def graph(inputs: dict[str, tuple[int | str, ...]], outputs: dict[str, tuple[int | str, ...]]) -> Graph:
         def specs(shapes: dict[str, tuple[int | str, ...]]) -> tuple[TensorSpec, ...]:
             return tuple(
-                TensorSpec(name=key, dtype="int64" if key in ("ids", "mask") else "float32", shape=shape)
+                TensorSpec(name=key, dtype="int64" if key in _INTEGERS else "float32", shape=shape)
                 for key, shape in shapes.items()
             )
 
         return Graph(file="none", precision="fp32", opset=18, inputs=specs(inputs), outputs=specs(outputs))
 
     texts: dict[str, tuple[int | str, ...]] = {"ids": ("batch", "subwords"), "mask": ("batch", "subwords")}
+    images: dict[str, tuple[int | str, ...]] = {"pixels": ("batch", 3, _SIZE_PX, _SIZE_PX)}
+    seen: dict[str, tuple[int | str, ...]] = {
+        "image_embedding": ("batch", dim),
+        "patch_tokens": ("batch", patches, dim),
+        "patch_embeddings": ("batch", patches, dim),
+    }
     graphs = {
-        "image_encoder": graph(
-            {"pixels": ("batch", 3, _SIZE_PX, _SIZE_PX)},
-            {
-                "image_embedding": ("batch", dim),
-                "patch_tokens": ("batch", patches, dim),
-                "patch_embeddings": ("batch", patches, dim),
-            },
-        ),
+        "image_encoder": graph(images, seen),
         "text_encoder": graph(texts, {"text_embedding": ("batch", dim), "word_tokens": ("batch", "subwords", dim)}),
     }
     if with_fusion:
@@ -174,6 +206,21 @@ def _manifest(name: str, *, with_fusion: bool) -> Manifest:
                 "match": ("batch",),
                 "suggestions": ("batch", "subwords", "vocabulary"),
                 "relevance": ("batch", "subwords", patches),
+            },
+        )
+    if with_proof_reader:
+        levels: dict[str, tuple[int | str, ...]] = {
+            "image_levels": ("batch", _LEVELS, patches, dim),
+            "image_summary": ("batch", dim),
+        }
+        per_subword = ("batch", "subwords", _CORRECTIONS)
+        graphs["image_encoder"] = graph(images, {**seen, **levels})
+        graphs["proof_reader"] = graph(
+            {**texts, **levels},
+            {
+                "word_error": ("batch", "subwords"),
+                "correction_ids": per_subword,
+                "correction_scores": per_subword,
             },
         )
     return Manifest.model_validate(

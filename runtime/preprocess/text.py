@@ -93,6 +93,10 @@ class TextTransform:
         """How many subwords the tokenizer knows, special ones included."""
         return int(self.tokenizer.get_vocab_size())
 
+    def piece(self, subword: int) -> str:
+        """Return a subword as the vocabulary writes it; nothing for an id that it does not have."""
+        return str(self.tokenizer.id_to_token(subword) or "")
+
     @cached_property
     def whole_words(self) -> tuple[NDArray[np.intp], list[str]]:
         """The subwords that are words by themselves: their ids, and the words in the same order."""

@@ -283,8 +283,9 @@ def test_a_bundle_that_cannot_ground_says_so_and_does_the_rest(images, files):
     class WithoutPatchEmbeddings:
         provider = with_patches.provider
 
-        def run(self, inputs):
-            return {name: array for name, array in with_patches.run(inputs).items() if name != "patch_embeddings"}
+        def run(self, inputs, outputs=None):
+            given = with_patches.run(inputs, outputs)
+            return {name: array for name, array in given.items() if name != "patch_embeddings"}
 
     encoder.engines["image_encoder"] = WithoutPatchEmbeddings()
     result = evaluate(encoder, images=images, retrieval=files["retrieval"], grounding=files["grounding"])

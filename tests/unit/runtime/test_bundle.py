@@ -29,6 +29,11 @@ SHAPES: dict[str, tuple[int | str, ...]] = {
     "text_embedding": ("batch", 4),
     "word_tokens": ("batch", "subwords", 5),
     "match": ("batch",),
+    "image_levels": ("batch", 3, 16, 6),
+    "image_summary": ("batch", 6),
+    "word_error": ("batch", "subwords"),
+    "correction_ids": ("batch", "subwords", 16),
+    "correction_scores": ("batch", "subwords", 16),
 }
 
 
@@ -46,6 +51,9 @@ def graph(file: str, inputs: str, outputs: str, **shapes: tuple[int | str, ...])
 
 IMAGES = graph("image_encoder.onnx", "pixels", "image_embedding patch_tokens")
 TEXTS = graph("text_encoder.onnx", "ids mask", "text_embedding word_tokens")
+LEVELS = graph("image_encoder.onnx", "pixels", "image_embedding patch_tokens image_levels image_summary")
+READ = ("ids mask image_levels image_summary", "word_error correction_ids correction_scores")
+READER = graph("text_encoder.onnx", *READ)
 
 
 def write(out: Path, sources: dict[str, Path], **changes: object) -> Manifest:
@@ -73,6 +81,22 @@ def test_what_was_written_is_read(tmp_path: Path, sources: dict[str, Path]) -> N
     assert bundle.manifest == written
     assert bundle.graph("image_encoder").file == "image_encoder.onnx"
     assert bundle.lexicon() == []
+
+
+def test_a_proof_reader_is_a_graph_like_the_others(tmp_path: Path, sources: dict[str, Path]) -> None:
+    sources = {**sources, "proof_reader.onnx": sources["text_encoder.onnx"]}
+    reader = graph("proof_reader.onnx", *READ)
+    out = tmp_path / "bundle"
+    graphs = {"image_encoder": LEVELS, "text_encoder": TEXTS, "proof_reader": reader}
+    assert write(out, sources, graphs=graphs).graphs["proof_reader"] == reader
+    assert read_bundle(out).graph_file("proof_reader") == out / "proof_reader.onnx"
+    (out / "proof_reader.onnx").write_bytes(b"torn")
+    with pytest.raises(BundleError, match=r"proof_reader\.onnx has digest") as damaged:
+        read_bundle(out)
+    assert damaged.value.code == "bundle_damaged"
+    (out / "proof_reader.onnx").unlink()
+    with pytest.raises(BundleError, match=r"incomplete: proof_reader\.onnx is missing"):
+        read_bundle(out)
 
 
 def test_the_space_follows_the_weights_and_the_transform(tmp_path: Path, sources: dict[str, Path]) -> None:
@@ -204,7 +228,17 @@ def test_a_missing_graph_is_named(tmp_path: Path, sources: dict[str, Path]) -> N
         (
             {"fusion": graph("text_encoder.onnx", "word_tokens mask patch_tokens", "match",
                              word_tokens=("batch", "subwords", 7))},
-            "text_encoder gives word_tokens of width 5, fusion takes 7",
+            r"text_encoder gives word_tokens of shape \[batch, subwords, 5\], fusion takes \[batch, subwords, 7\]",
+        ),
+        ({"proof_reader": READER}, "image_encoder gives no image_levels, which proof_reader takes"),
+        (
+            {"image_encoder": LEVELS, "proof_reader": graph("text_encoder.onnx", *READ,
+                                                            image_levels=("batch", 6, 16, 6))},
+            r"image_levels of shape \[batch, 3, 16, 6\], proof_reader takes \[batch, 6, 16, 6\]",
+        ),
+        (
+            {"image_encoder": LEVELS, "proof_reader": graph("text_encoder.onnx", READ[0], "word_error")},
+            "proof_reader gives no correction_ids; proof_reader gives no correction_scores",
         ),
     ],
 )  # fmt: skip
