@@ -45,6 +45,12 @@ class ImageFeatures:
     def __len__(self) -> int:
         return len(self.embedding)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = (self.embedding, self.patch_tokens, self.patch_embeddings, self.levels, self.summary)
+        return sum(array.nbytes for array in arrays if array is not None)
+
     def __getitem__(self, rows: slice | NDArray[np.intp] | list[int]) -> "ImageFeatures":
         return ImageFeatures(
             embedding=self.embedding[rows],
@@ -181,14 +187,10 @@ class Encoder:
         """Whether the bundle has a graph that says of each subword whether it is wrong."""
         return "proof_reader" in self.engines
 
-    def image_outputs(self, *, to_proofread: bool) -> tuple[str, ...] | None:
-        """Name what the image encoder is asked for; None for all of it.
-
-        What the proof-reader takes is large, and left out without need.
-        """
+    def image_outputs(self, *, to_proofread: bool) -> tuple[str, ...]:
+        """Name what the image encoder is asked for: what the proof-reader takes is large, and left out without need."""
         given = [output.name for output in self.manifest.graphs["image_encoder"].outputs]
-        wanted = tuple(name for name in given if to_proofread or name not in _TO_PROOFREAD)
-        return None if len(wanted) == len(given) else wanted
+        return tuple(name for name in given if to_proofread or name not in _TO_PROOFREAD)
 
     def embed_images(self, images: Sequence[Image.Image], *, to_proofread: bool = False) -> ImageFeatures:
         """Embed RGB pictures, in batches.

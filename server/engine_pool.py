@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures
+from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures, image_features
 from runtime.ground import Grounding, ground
 from runtime.preprocess.image import decode_image
 from runtime.preprocess.text import TextBatch
-from runtime.proofread import Proof, proofread
+from runtime.proofread import Proof, proofread_many
 from server import timings
 from server.batching import Watcher
 from server.byte_cache import ByteCache
@@ -64,21 +64,17 @@ class EnginePool:
         """Run work on pictures that needs no engine."""
         return await self._decode.run(call, *args, **kwargs)
 
-    async def image_features(self, images: Sequence[Image.Image]) -> ImageFeatures:
-        """Embed RGB pictures.
+    async def image_features(self, images: Sequence[Image.Image], *, to_proofread: bool = False) -> ImageFeatures:
+        """Embed RGB pictures; those `to_proofread` with what the bundle's proof-reader takes.
 
         Raises:
             EngineError: the engine failed.
         """
         pixels = await asyncio.gather(*(self._decode.run(self.encoder.image_input, image) for image in images))
-        rows = await self._run("image_encoder", [{"pixels": array} for array in pixels])
-        if not rows:
-            return self.encoder.embed_pixels([])
-        has_patches = "patch_embeddings" in rows[0]
-        return ImageFeatures(
-            embedding=_column(rows, "image_embedding"),
-            patch_tokens=_column(rows, "patch_tokens"),
-            patch_embeddings=_column(rows, "patch_embeddings") if has_patches else None,
+        wanted = self.encoder.image_outputs(to_proofread=to_proofread)
+        rows = await self._run("image_encoder", [{"pixels": array} for array in pixels], wanted)
+        return (
+            image_features({name: _column(rows, name) for name in rows[0]}) if rows else self.encoder.embed_pixels([])
         )
 
     async def text_features(self, texts: Sequence[str]) -> TextFeatures:
@@ -164,10 +160,10 @@ class EnginePool:
         return await self._judged(ground, image, phrases, top_k=top_k)
 
     async def proofread(
-        self, image: ImageFeatures, text: str, *, num_suggestions: int = 3, threshold: float | None = None
-    ) -> Proof:
-        """See `runtime.proofread.proofread`."""
-        return await self._judged(proofread, image, text, num_suggestions=num_suggestions, threshold=threshold)
+        self, image: ImageFeatures, texts: Sequence[str], *, num_suggestions: int = 3, threshold: float | None = None
+    ) -> list[Proof]:
+        """See `runtime.proofread.proofread_many`."""
+        return await self._judged(proofread_many, image, texts, num_suggestions=num_suggestions, threshold=threshold)
 
     def warm_up(self) -> None:
         """Run every graph at several sizes and lengths, so that the first request finds them ready.

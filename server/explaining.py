@@ -37,7 +37,7 @@ async def explain_pair(service: Service, image: ImageFeatures, size_px: tuple[in
     """
     if len(words(text)) > service.settings.max_judged_words:
         return Explanation(image_size=size_px, regions=[], words=[])
-    proof = await service.engines.proofread(image, text, num_suggestions=0)
+    (proof,) = await service.engines.proofread(image, [text], num_suggestions=0)
     return Explanation(
         image_size=size_px,
         regions=await _regions(service, image, size_px, text),

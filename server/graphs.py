@@ -15,10 +15,12 @@ from server.batching import Batcher, Lane, Ticket, Watcher
 
 RowArrays = dict[str, NDArray[Any]]
 
-_MAX_ROWS = {"image_encoder": 64, "text_encoder": 256, "fusion": 64}
+_MAX_ROWS = {"image_encoder": 64, "text_encoder": 256, "fusion": 64, "proof_reader": 32}
 _BUCKETS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-_PER_SUBWORD = ("ids", "mask", "word_tokens", "suggestions", "relevance", "word_error")
-_EMBEDDINGS = ("image_embedding", "text_embedding", "match")
+_PER_SUBWORD = frozenset(
+    "ids mask word_tokens suggestions relevance word_error correction_ids correction_scores".split()
+)
+_FINITE = ("image_embedding", "text_embedding", "match", "word_error")
 
 
 class Graphs:
@@ -66,14 +68,22 @@ class Graphs:
         manifest = self._encoder.manifest
         side_px = manifest.image.size_px
         image: RowArrays = {"pixels": np.zeros((3, side_px, side_px), np.float32)}
-        patches = self._warm("image_encoder", image, None)["patch_tokens"]
+        for to_proofread in {False, self._encoder.has_proof_reader}:
+            seen = self._warm("image_encoder", image, self._encoder.image_outputs(to_proofread=to_proofread))
         longest = manifest.text.max_subwords
         for length in [bucket for bucket in _BUCKETS if bucket < longest] + [longest]:
             ids = np.full(length, self._pad_id, np.int64)
             text = self._warm("text_encoder", {"ids": ids, "mask": np.ones(length, np.int64)}, None)
             if "fusion" in self._encoder.engines:
-                pair = {"word_tokens": text["word_tokens"], "mask": np.ones(length, np.int64), "patch_tokens": patches}
+                pair = {
+                    "word_tokens": text["word_tokens"],
+                    "mask": np.ones(length, np.int64),
+                    "patch_tokens": seen["patch_tokens"],
+                }
                 self._warm("fusion", pair, ("match",))
+            if self._encoder.has_proof_reader:
+                levels = {name: seen[name] for name in ("image_levels", "image_summary")}
+                self._warm("proof_reader", {"ids": ids, "mask": np.ones(length, np.int64), **levels}, None)
 
     def _warm(self, graph: str, row: RowArrays, outputs: tuple[str, ...] | None) -> RowArrays:
         lane = Lane(graph, (outputs, _bucket(row)))
@@ -149,4 +159,4 @@ def _cut(name: str, values: NDArray[Any], length: int) -> NDArray[Any]:
 
 
 def _is_sound(row: RowArrays) -> bool:
-    return all(bool(np.isfinite(row[name]).all()) for name in _EMBEDDINGS if name in row)
+    return all(bool(np.isfinite(row[name]).all()) for name in _FINITE if name in row)

@@ -152,7 +152,7 @@ async def _embed(service: Service, query: SearchRequest, uploaded: bytes | None,
         parts.append((query.image_weight, stored))
     elif one_picture(query.image, uploaded):
         data = await picture_bytes(service, query.image, uploaded, gallery=query.gallery)
-        picture = await see(service, data, timings)
+        picture = await see(service, data, timings, to_proofread=query.explain)
         parts.append((query.image_weight, picture.features.embedding[0]))
     return _Query(vector=_sum(parts), text=query.text, texts=texts, picture=picture)
 
@@ -184,7 +184,7 @@ async def _pairs(
 ) -> dict[str, _Pair]:
     """Pair each hit with the query; a hit that lacks the picture or text for it is left out."""
     if query.target == "image":
-        return await _pairs_of_pictures(service, gallery, embedded, hits)
+        return await _pairs_of_pictures(service, gallery, embedded, hits, to_proofread=query.explain)
     picture = embedded.picture
     if picture is None:
         return {}
@@ -197,14 +197,14 @@ async def _pairs(
 
 
 async def _pairs_of_pictures(
-    service: Service, gallery: Gallery, embedded: _Query, hits: Sequence[_Scored]
+    service: Service, gallery: Gallery, embedded: _Query, hits: Sequence[_Scored], *, to_proofread: bool
 ) -> dict[str, _Pair]:
     if embedded.text is None:
         return {}
     files = await service.store(lambda: [(hit.id, gallery.picture(hit.id)) for hit in hits])
     known = [(name, data) for name, data in files if data is not None]
     unmeasured = Timings()  # the caller's stage counts it
-    pictures = await asyncio.gather(*(see(service, data, unmeasured) for _, data in known))
+    pictures = await asyncio.gather(*(see(service, data, unmeasured, to_proofread=to_proofread) for _, data in known))
     return {
         name: _Pair(image=picture.features, size_px=picture.size_px, text=embedded.text)
         for (name, _), picture in zip(known, pictures, strict=True)

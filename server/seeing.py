@@ -31,8 +31,8 @@ class Seen:
         return self.width_px, self.height_px
 
 
-async def see(service: Service, data: bytes, timings: Timings) -> Seen:
-    """Decode and embed a picture, unless its very bytes were seen lately.
+async def see(service: Service, data: bytes, timings: Timings, *, to_proofread: bool = False) -> Seen:
+    """Decode and embed a picture, unless its very bytes were seen lately; `to_proofread` if texts are to be.
 
     Raises:
         ImageError: `image_undecodable`, `image_too_large`.
@@ -41,14 +41,14 @@ async def see(service: Service, data: bytes, timings: Timings) -> Seen:
     is_small = len(data) <= _HASHED_AT_ONCE
     key = _digest(data) if is_small else await service.engines.decode(_digest, data)
     cached = service.seen.get(key)
-    if cached is not None:
+    to_proofread = to_proofread and service.encoder.has_proof_reader
+    if cached is not None and (cached.features.levels is not None or not to_proofread):
         return cached
     picture = await decoded(service, data, timings)
     with timings.stage("embed_image"):
-        features = await service.engines.image_features([picture.image])
+        features = await service.engines.image_features([picture.image], to_proofread=to_proofread)
     seen = Seen(features=features, width_px=picture.width_px, height_px=picture.height_px)
-    arrays = (features.embedding, features.patch_tokens, features.patch_embeddings)
-    service.seen.put(key, seen, sum(array.nbytes for array in arrays if array is not None))
+    service.seen.put(key, seen, features.nbytes)
     return seen
 
 

@@ -6,9 +6,10 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from runtime.encoder import Encoder
+from runtime.word_judges import method_of
 from server.answers import ServiceOf, json_answer
 from server.routes.galleries import describe
-from server.schemas.status import BundleInfo, GraphInfo, InfoAnswer, Limits, ThreadInfo
+from server.schemas.status import BundleInfo, GpuSearchInfo, GraphInfo, InfoAnswer, Limits, ThreadInfo
 from server.version import version_of_vernier
 
 router = APIRouter(tags=["operation"])
@@ -29,6 +30,9 @@ async def info(service: ServiceOf) -> Response:
             for name, graph in encoder.manifest.graphs.items()
         },
         provider_fallback=encoder.fallback,
+        gpu_search=GpuSearchInfo(
+            wanted=service.cards.wanted, cards=len(service.cards), fallback=service.cards.fallback
+        ),
         threads=ThreadInfo(**asdict(service.threads)),
         galleries=await service.store(lambda: [describe(name, gallery) for name, gallery in galleries.items()]),
         limits=Limits(**{name: getattr(service.settings, name) for name in Limits.model_fields}),
@@ -45,6 +49,6 @@ def _bundle(encoder: Encoder) -> BundleInfo:
         dim=encoder.dim,
         recipe=encoder.manifest.provenance.recipe,
         grounding=grounds,
-        proofreading="masked_words" if encoder.fusion_gives("suggestions") else "leave_one_out",
+        proofreading=method_of(encoder),
         rerank=encoder.has_fusion,
     )

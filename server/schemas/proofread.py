@@ -2,17 +2,32 @@
 
 from pydantic import Field
 
-from server.schemas.common import Answer, GalleryName, ImageReference, Probability, Request, Span, TimingsMs
+from runtime.word_judges import Method
+from server.schemas.common import (
+    Answer,
+    GalleryName,
+    ImageReference,
+    Probability,
+    Problem,
+    Request,
+    Span,
+    TimingsMs,
+)
 
 
 class ProofreadRequest(Request):
-    """A picture and a text that may be wrong about it."""
+    """A picture and a text, or several, that may be wrong about it."""
 
     image: ImageReference | None = Field(
         default=None, description="left out when the picture comes as part `image` of multipart/form-data"
     )
     gallery: GalleryName = Field(default="default", description="where an image reference's `item` is")
-    text: str
+    text: str | None = Field(default=None, description="one text; the answer holds what is said of it")
+    texts: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="several texts in place of `text`; the picture is looked at once, and the answer holds `results`",
+    )
     suggestions: int = Field(default=3, ge=0, le=20, description="most suggestions per wrong word")
     threshold: Probability | None = Field(
         default=None, description="probability from which a word is wrong; the bundle's own when left out"
@@ -37,11 +52,24 @@ class JudgedWord(Answer):
     suggestions: list[SuggestedWord]
 
 
-class ProofreadAnswer(Answer):
-    """Every word of the text, in order."""
+class ProofreadText(Answer):
+    """Every word of a text, in order."""
 
     words: list[JudgedWord]
     corrected_text: str
     match: Probability = Field(description="calibrated probability that the text is true of the picture")
-    method: str = Field(description="how the words were judged")
+
+
+class ProofreadAnswer(ProofreadText):
+    """What is said of the one text."""
+
+    method: Method = Field(description="how the words were judged")
+    timings_ms: TimingsMs
+
+
+class ProofreadTextsAnswer(Answer):
+    """What is said of several texts, in their order; what cannot be proofread has its problem instead."""
+
+    results: list[ProofreadText | Problem]
+    method: Method = Field(description="how the words were judged")
     timings_ms: TimingsMs

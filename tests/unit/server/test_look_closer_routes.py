@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from runtime.engines.fake import fake_encoder
+from runtime.engines.protocol import Engine
 from runtime.preprocess.image import ImageTransform
 from tests.unit.server.conftest import fill, serving, settings_for
 from tests.unit.server.drawing import PALETTE, file_of, jpeg, square
@@ -152,6 +153,72 @@ async def test_proofread_obeys_its_dials(client: httpx.AsyncClient) -> None:
     assert sent.json()["words"][1]["is_error"] is True
 
 
+async def test_proofread_answers_several_texts_of_one_picture(client: httpx.AsyncClient) -> None:
+    texts = ["a blue square", " ", "A red square", "word " * 500]
+    answer = await post(client, "/proofread", image={"item": "red"}, texts=texts, suggestions=2)
+    assert answer["method"] == "masked_words"
+    wrong, empty, right, long = answer["results"]
+    alone = await post(client, "/proofread", image={"item": "red"}, text=texts[0], suggestions=2)
+    assert wrong == {name: alone[name] for name in ("words", "corrected_text", "match")}
+    assert right["corrected_text"] == "A red square"
+    assert [empty["code"], long["code"]] == ["text_empty", "text_too_long"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "either text or texts"),
+        ({"text": "red", "texts": ["red"]}, "either text or texts"),
+        ({"texts": []}, "at least 1"),
+        ({"texts": ["red"] * 257}, "at most 256"),
+    ],
+)
+async def test_proofread_wants_a_text_or_texts(client: httpx.AsyncClient, asked: dict[str, object], said: str) -> None:
+    answer = await client.post("/proofread", json={"image": {"item": "red"}, **asked})
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert said in answer.text
+
+
+async def test_a_proof_reader_is_one_pass_for_all_texts_and_one_for_the_picture(tmp_path: Path) -> None:
+    encoder = fake_encoder(proof_reader=True)
+    calls: list[tuple[str, int, tuple[str, ...]]] = []
+    for name in ("image_encoder", "proof_reader"):
+        encoder.engines[name] = Counting(name, encoder.engines[name], calls)
+    async with serving(settings_for(tmp_path), encoder) as client:
+        await fill(client, ("red",))
+        assert all("image_levels" not in outputs for name, rows, outputs in calls[-1:] if name == "image_encoder")
+        info = (await client.get("/info")).json()
+        assert info["bundle"]["proofreading"] == "word_errors"
+        calls.clear()
+        texts = ["a red square", "a Blue square", "a green and red star"]
+        answer = await post(client, "/proofread", image={"item": "red"}, texts=texts)
+        assert answer["method"] == "word_errors"
+        assert [result["corrected_text"] for result in answer["results"]] == [
+            "a red square",
+            "a Red square",
+            "a red and red star",
+        ]
+        assert [(name, rows) for name, rows, _ in calls] == [("image_encoder", 1), ("proof_reader", 3)]
+        again = await post(client, "/proofread", image={"item": "red"}, text=texts[1])
+        assert again["words"] == answer["results"][1]["words"]
+        assert [name for name, _, _ in calls].count("image_encoder") == 1
+        explained = await post(client, "/search", text="a blue square", explain=True)
+        assert explained["hits"][0]["words"][1]["error_probability"] > 0.5
+
+
+class Counting:
+    """An engine that notes what it ran."""
+
+    provider = "fake"
+
+    def __init__(self, name: str, inner: Engine, calls: list[tuple[str, int, tuple[str, ...]]]) -> None:
+        self.name, self.inner, self.calls = name, inner, calls
+
+    def run(self, inputs, outputs=None):
+        self.calls.append((self.name, len(next(iter(inputs.values()))), tuple(outputs or ())))
+        return self.inner.run(inputs, outputs)
+
+
 async def test_embed_gives_unit_vectors_in_order(client: httpx.AsyncClient) -> None:
     inputs = [{"text": "red"}, {"image": {"item": "blue"}}, {"text": "blue"}]
     answer = await post(client, "/embed", inputs=inputs)
@@ -193,7 +260,7 @@ async def test_a_bundle_without_patches_cannot_ground(tmp_path: Path) -> None:
     class WithoutPatches:
         provider = "fake"
 
-        def run(self, inputs):
+        def run(self, inputs, outputs=None):
             return {name: array for name, array in images.run(inputs).items() if name != "patch_embeddings"}
 
     encoder.engines["image_encoder"] = WithoutPatches()

@@ -139,7 +139,7 @@ class StuckImages:
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def run(self, inputs):
+    def run(self, inputs, outputs=None):
         assert self.go_on.wait(20)
         return self.inner.run(inputs)
 
@@ -184,7 +184,7 @@ class FailingTexts:
         self.inner = fake_encoder().engines["text_encoder"]
         self.error: Exception | None = None
 
-    def run(self, inputs):
+    def run(self, inputs, outputs=None):
         if self.error is not None:
             raise self.error
         return self.inner.run(inputs)
