@@ -5,6 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from index.cards import Cards
 from index.filters import Filter
 from index.generations import Pending, Reembedded
 from index.local import LocalGallery
@@ -164,6 +165,7 @@ def open_gallery(
     dim: int | None = None,
     create: bool = False,
     read_only: bool = False,
+    cards: Cards | None = None,
 ) -> Gallery:
     """Open a gallery.
 
@@ -174,6 +176,7 @@ def open_gallery(
         dim: length of that bundle's embeddings; None accepts any.
         create: make it when it is not there; `space` and `dim` must be given.
         read_only: take no lock and write nothing. Any number may read beside the one that writes, and see its writes.
+        cards: GPUs that `upkeep` lets search a large gallery's folder; they outlive the gallery. Not for Milvus.
 
     Raises:
         GalleryError: `unknown_gallery`, `space_mismatch`, `gallery_locked`, `gallery_name_invalid`,
@@ -186,7 +189,7 @@ def open_gallery(
         return MilvusGallery(address, space=space, dim=dim, create=create, read_only=read_only)
     if "://" in str(uri):
         raise GalleryError(f"{uri}: a gallery is a folder, or milvus://HOST:PORT/NAME.", code="gallery_uri_invalid")
-    return open_folder(uri, space=space, dim=dim, create=create, read_only=read_only)
+    return open_folder(uri, space=space, dim=dim, create=create, read_only=read_only, cards=cards)
 
 
 def open_folder(
@@ -196,6 +199,7 @@ def open_folder(
     dim: int | None = None,
     create: bool = False,
     read_only: bool = False,
+    cards: Cards | None = None,
 ) -> LocalGallery:
     """Open the gallery of a folder; see `open_gallery`."""
-    return LocalGallery(Path(folder), space=space, dim=dim, create=create, read_only=read_only)
+    return LocalGallery(Path(folder), space=space, dim=dim, create=create, read_only=read_only, cards=cards)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.candidates import Candidates, Effort, Fit
+from index.cards import Placed
 from index.codecs import Codec
 from index.codes_file import CodesFile
 from index.obedience import obeys_selectors
@@ -29,6 +30,8 @@ _TUNED_HITS = 10
 _ROOM = 1.25
 _LEAST_ROOM = 16_384
 _ADDED_AT_ONCE = 16  # searches wait meanwhile, a few tenths of a millisecond
+_MOST_BEHIND = 16_384  # so many vectors that a card lacks are looked at one by one; with more it is not asked
+_RESCORED_AT_ONCE = 64  # queries
 
 _serials = itertools.count()
 
@@ -80,6 +83,9 @@ class LargeIndex:
         self._num_alive = 0
         self._is_frozen = False
         self._num_laid = 0
+        self.placed: Placed | None = None
+        self._num_stale_placed = 0
+        self._behind: tuple[int, Floats] = (0, np.empty((0, self.dim), np.float32))
         self._position_of = np.full(1, -1, np.int64)  # row -> position; its last place always holds -1
         self._row_at: Rows = np.empty(0, np.int64)
         self._alive: Bytes = np.empty(0, np.uint8)
@@ -89,7 +95,8 @@ class LargeIndex:
     @property
     def kind(self) -> str:
         """How large searches are done."""
-        return self.candidates.kind
+        placed = self.placed
+        return self.candidates.kind if placed is None or not placed.is_usable else f"gpu-{placed.kind}"
 
     def __len__(self) -> int:
         return self._num_alive
@@ -166,6 +173,13 @@ class LargeIndex:
         self.fit = fit
         self._known_parameters.clear()
 
+    def place(self, placed: Placed | None, *, count: int | None = None) -> None:
+        """Let a card find candidates from now on, among as many positions as it holds or as are told."""
+        if placed is not None:
+            placed.count = placed.count if count is None else count
+            self._num_stale_placed = int(np.count_nonzero(self._row_at[: placed.count] < 0))
+        self.placed = placed
+
     def freeze(self) -> Frozen:
         """Return the index as of now; until `thaw` its candidates stay, and fresh vectors are looked at one by one."""
         self._is_frozen = True
@@ -199,8 +213,14 @@ class LargeIndex:
         elif k > _MOST_HITS or self._num_alive <= self._exact_up_to or not self._is_obedient:
             scores, positions = self._exact(queries, k)
         else:
-            scores, positions = self._through_candidates(queries, k)
+            found = None if self.placed is None else self._through_card(self.placed, queries, k)
+            scores, positions = found or self._through_candidates(queries, k)
         return scores, self._row_at.take(positions)  # position -1 takes the last, which is always -1
+
+    def search_placed(self, placed: Placed, queries: Floats, k: int) -> tuple[Floats, Rows] | None:
+        """Search through a copy on a card, in use or not; None when it does not answer, or knows fewer than k."""
+        found = self._through_card(placed, queries, k)
+        return None if found is None else (found[0], self._row_at.take(found[1]))
 
     def gather(self, start: int, end: int) -> tuple[Rows, Floats]:
         """Return the vectors of rows from `start` to before `end`: those rows that have one, and theirs."""
@@ -222,6 +242,14 @@ class LargeIndex:
         """Return the codes at these positions, which never change: [end - start, num_bytes]."""
         return self._codes[start:end]
 
+    def vectors(self, start: int, end: int) -> Floats:
+        """Return what the codes at these positions stand for: [end - start, dim]."""
+        return self.codec.decode(self._codes[start:end])
+
+    def row_at(self) -> Rows:
+        """Return a copy of the row of each position, -1 where there is none any more."""
+        return self._row_at[: self._count].copy()
+
     # Within
 
     @property
@@ -239,6 +267,8 @@ class LargeIndex:
         self._row_at[positions] = -1
         np.bitwise_and.at(self._alive, positions >> 3, ~(1 << (positions & 7)).astype(np.uint8))
         self._num_alive -= len(positions)
+        if self.placed is not None:
+            self._num_stale_placed += int(np.count_nonzero(positions < self.placed.count))
 
     def _append(self, rows: Rows, codes: Bytes) -> None:
         start, end = self._count, self._count + len(rows)
@@ -283,6 +313,53 @@ class LargeIndex:
             is_thin = positions[:, k - 1] < 0
             scores[is_thin], positions[is_thin] = self._exact(np.ascontiguousarray(queries[is_thin]), k)
         return scores, positions
+
+    def _through_card(self, placed: Placed, queries: Floats, k: int) -> tuple[Floats, Rows] | None:
+        """Return hits among a card's candidates and what it does not hold; None when the CPU is to find them all.
+
+        The card knows neither what was deleted since nor what is new: it is asked for more, and the rest is done here.
+        """
+        if self._count - placed.count > _MOST_BEHIND or self._num_stale_placed * 2 > placed.count:
+            return None
+        alive_share = 1 - self._num_stale_placed / max(1, placed.count)
+        wanted = placed.fit.effort.num_candidates * max(1, round(k / _TUNED_HITS)) / alive_share
+        found = placed.search(queries, -(-math.ceil(wanted) // 4) * 4)
+        if found is None:
+            return None
+        found = np.where(found < placed.count, found, -1)
+        found[self._row_at[found] < 0] = -1
+        if ((found >= 0).sum(axis=1) < min(k, self._num_alive)).any():
+            return None
+        scores = np.concatenate(
+            [
+                self._rescored(queries[at : at + _RESCORED_AT_ONCE], found[at : at + _RESCORED_AT_ONCE])
+                for at in range(0, len(queries), _RESCORED_AT_ONCE)
+            ]
+        )
+        if placed.count < self._count:
+            is_there = self._row_at[placed.count : self._count] >= 0
+            behind = np.arange(placed.count, self._count)[is_there]
+            scores = np.concatenate([scores, queries @ self._vectors_behind(placed.count)[is_there].T], axis=1)
+            found = np.concatenate([found, np.broadcast_to(behind, (len(queries), len(behind)))], axis=1)
+        best, at = _best(scores, k)
+        return best, np.take_along_axis(found, at, axis=1)
+
+    def _rescored(self, queries: Floats, positions: Rows) -> Floats:
+        """Return the true scores of positions [n, m] for queries [n, dim], -inf at -1."""
+        vectors = self.codec.decode(self._codes[positions.reshape(-1)]).reshape(*positions.shape, self.dim)
+        scores: Floats = np.einsum("qd,qkd->qk", queries, vectors)
+        scores[positions < 0] = -np.inf
+        return scores
+
+    def _vectors_behind(self, start: int) -> Floats:
+        """Return the vectors at all positions from `start` on; what was decoded once is kept for the next search."""
+        first, kept = self._behind
+        if first != start:
+            kept = np.empty((0, self.dim), np.float32)
+        if len(kept) < self._count - start:
+            kept = np.concatenate([kept, self.vectors(start + len(kept), self._count)])
+            self._behind = (start, kept)
+        return kept
 
     def _refine(self, queries: Floats, k: int, parameters: Any) -> tuple[Floats, Rows]:  # noqa: ANN401
         """Call FAISS without the checks of its Python layer, which would cost a tenth of a search."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from index.candidates import KindName
+from index.cards import Cards
 from index.checks import check_gallery_name, checked_item, checked_queries
 from index.codecs import CodecName
 from index.filters import Filter
@@ -29,6 +30,7 @@ from index.large_index import EXACT_UP_TO, LargeIndex
 from index.locks import FolderLock
 from index.memory import Memory
 from index.obedience import prove_filters_are_obeyed
+from index.placing import bring_to_card
 from index.records import TARGETS, Floats, GalleryInfo, Item, Match, Metadata, NewItem, Outcome, Page, Target
 from index.snapshot import (
     FOLDER,
@@ -88,8 +90,18 @@ class GalleryStats:
 class LocalGallery:
     """The gallery of one folder; see `index.gallery.Gallery` for what its methods promise."""
 
-    def __init__(self, folder: Path, *, space: str | None, dim: int | None, create: bool, read_only: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        space: str | None,
+        dim: int | None,
+        create: bool,
+        read_only: bool,
+        cards: Cards | None = None,
+    ) -> None:
         self.folder = folder
+        self._cards = cards
         self.read_only = read_only
         self._upkeep_mutex = threading.Lock()  # taken before the next, where both are
         self._write_mutex = threading.Lock()
@@ -99,6 +111,7 @@ class LocalGallery:
         self._filtered: OrderedDict[Filter, tuple[int, RowSet]] = OrderedDict()
         self._filtered_mutex = threading.Lock()
         self._untunable: dict[Target, int] = {}  # how many vectors there were when exact search was found better
+        self._unplaceable: dict[Target, int] = {}  # and when no card could take them
         self._successor: LocalGallery | None = None
         identity = self._prepare_folder(space=space, dim=dim, create=create)
         self._folder_lock = None if read_only else FolderLock(folder / _LOCK)
@@ -292,12 +305,26 @@ class LocalGallery:
         return chosen
 
     def upkeep(self) -> None:
-        """Do what is due after many writes, and nothing when nothing is: tune, or write a snapshot."""
-        self._refuse_writing()
-        if any(self._is_tuning_due(target) for target in TARGETS):
-            self.tune()
-        elif self._is_snapshot_due():
-            self.snapshot()
+        """Do what is due after many writes, and nothing when nothing is: tune, write a snapshot, bring to a card."""
+        if not self.read_only:
+            self._refuse_writing()
+            if any(self._is_tuning_due(target) for target in TARGETS):
+                self.tune()
+            elif self._is_snapshot_due():
+                self.snapshot()
+        if self._cards:
+            self.bring_to_cards(self._cards)
+
+    def bring_to_cards(self, cards: Cards) -> None:
+        """Let GPUs search large targets, and bring what they hold up to date; one that cannot is told of by `cards`."""
+        with self._upkeep_mutex:
+            for target in TARGETS:
+                num_vectors = self._memory.num_vectors(target)
+                if num_vectors < 2 * self._unplaceable.get(target, 0):
+                    continue
+                is_large = isinstance(self._memory.index(target), LargeIndex)
+                if is_large and not bring_to_card(self._memory, target, cards):
+                    self._unplaceable[target] = num_vectors
 
     def rebuild(self) -> None:
         """Make everything anew that follows from the items: what filters and searches see, and the snapshot."""
@@ -335,7 +362,7 @@ class LocalGallery:
         other._store = self._store.of(identity)
         other._memory = memory
         other._filtered, other._filtered_mutex = OrderedDict(), threading.Lock()
-        other._untunable = {}
+        other._untunable, other._unplaceable = {}, {}
         return other
 
     def standby(self) -> Identity | None:

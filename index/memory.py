@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 import numpy as np
 
+from index.cards import Placed
 from index.large_index import Frozen, LargeIndex
 from index.locks import ReadWriteLock
 from index.names import Names
@@ -146,6 +147,22 @@ class Memory:
         """Let an index read the codes that its file holds from there; searches go on."""
         with self._lock.reading:
             index.lay()
+
+    def row_at(self, index: LargeIndex) -> Rows:
+        """Return a copy of the row of each position of an index."""
+        with self._lock.reading:
+            return index.row_at()
+
+    def place(self, index: LargeIndex, placed: Placed | None, *, count: int | None = None) -> None:
+        """Let a card find an index's candidates from now on; see `LargeIndex.place`."""
+        with self._lock.writing():
+            index.place(placed, count=count)
+
+    def search_placed(self, index: LargeIndex, placed: Placed, queries: Floats, k: int) -> Rows | None:
+        """Return the rows that a search through a card finds, [n, k], to measure it; None when it does not answer."""
+        with self._lock.reading:
+            found = index.search_placed(placed, queries, k)
+        return None if found is None else found[1]
 
     def adopt(self, target: Target, index: TargetIndex) -> None:
         """Search this index from now on; it holds every row as of now."""

@@ -192,7 +192,7 @@ def _write_large(folder: Path, stem: str, memory: Memory, index: LargeIndex) -> 
     finally:
         memory.thaw(index)
     memory.lay(index)
-    return {"kind": index.kind, "codec": index.codec.name, "fit": asdict(index.fit), "files": files}
+    return {"kind": index.candidates.kind, "codec": index.codec.name, "fit": asdict(index.fit), "files": files}
 
 
 def _read_target(folder: Path, described: dict[str, Any], *, dim: int) -> TargetIndex:

@@ -1,34 +1,31 @@
 """Makes the index of a large target from the gallery's file, and tunes it to find what exact search finds.
 
 Recall@10 is measured: for a sample of queries, the share of the ten best items of exact search over the vectors as they
-stand in the file that the search finds too, through candidates and with vectors kept as they will be. Queries are
-vectors of the gallery, moved a little so that they are new to the index, each without itself among its hits; where
-items have both a picture and a text, half of them are vectors of the other target, since that is how searches across
-the two come. An effort is taken when the lower bound of its recall (one-sided, 95 %) is what is wanted; of all kinds
-and efforts that find enough, the one that takes the least time. Whatever is chosen also finds an item that is unlike
-all others, by its own vector, as soon as it is added.
+stand in the file that the search finds too, through candidates and with vectors kept as they will be; `sampling.py`
+says which queries. An effort is taken when the lower bound of its recall (one-sided, 95 %) is what is wanted; of all
+kinds and efforts that find enough, the one that takes the least time. Whatever is chosen also finds an item that is
+unlike all others, by its own vector, as soon as it is added.
 
 Searches and writes go on meanwhile.
 """
 
 import logging
-import math
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import faiss
 import numpy as np
 
-from index.candidates import Candidates, Effort, Fit, Graph, KindName, Lists, sample_size
+from index.candidates import Candidates, Effort, Fit, Graph, KindName, Lists
 from index.codecs import Codec, CodecName
 from index.codes_file import CodesFile
 from index.large_index import LargeIndex
 from index.memory import Memory
-from index.records import TARGETS, Floats, Target
+from index.records import Target
 from index.region import Bytes
+from index.sampling import TOP_K, Sample, draw, merged, no_answers, recall_of
 from index.state import State
 from index.vectors import FlatVectors, Rows, use_one_thread
 
@@ -37,13 +34,8 @@ RECALL_WANTED = 0.95
 GRAPH_UP_TO = 250_000
 """Up to so many vectors a graph is tried as well; with more it takes minutes to make, and gigabytes of memory."""
 
-_NUM_QUERIES = 500
 _QUERIES_AT_ONCE = 8
-_OWN_SHARE = 0.8  # of a query in the vector it comes from; the rest is another vector
-_STANDARD_ERRORS = 1.645
-_TOP_K = 10
 _MORE_ROUNDS = 2
-_SEED = 11
 
 _log = logging.getLogger(__name__)
 
@@ -71,20 +63,6 @@ class Tuning:
     queries_per_cpu_s: float
     exact_queries_per_cpu_s: float
     tried: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sample:
-    """Vectors to train on, and queries.
-
-    Attributes:
-        queries: [n, dim].
-        own_rows: [n], the row that a query is itself; -1 for none.
-    """
-
-    training: Floats
-    queries: Floats
-    own_rows: Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +104,7 @@ def make_index(
     """
     use_one_thread()
     num_vectors = memory.num_vectors(target)
-    sample = _draw(memory, target, num_vectors)
+    sample = draw(memory, target, num_vectors)
     codec = Codec.fitted(vectors, sample.training)
     file = CodesFile(folder / f"{target}.{uuid.uuid4().hex}.codes", code_bytes=codec.num_bytes)
     kinds: list[Candidates] = []
@@ -177,51 +155,17 @@ def make_index(
     return index, tuning
 
 
-def _draw(memory: Memory, target: Target, num_vectors: int) -> _Sample:
-    rng = np.random.default_rng(_SEED)
-    share = sample_size(num_vectors) / num_vectors
-    training = [vectors[rng.random(len(rows)) < share] for rows, vectors in memory.stream(target)]
-    other = TARGETS[1 - TARGETS.index(target)]
-    own_rows, own = _some(memory, target, _NUM_QUERIES, rng)
-    _, across = _some(memory, other, _NUM_QUERIES, rng)
-    if len(across):
-        half = _NUM_QUERIES // 2
-        own_rows, own, across = own_rows[:half], own[:half], across[: _NUM_QUERIES - half]
-    own = _OWN_SHARE * own + (1 - _OWN_SHARE) * own[rng.permutation(len(own))]
-    own /= np.linalg.norm(own, axis=1, keepdims=True)
-    return _Sample(
-        training=np.concatenate(training),
-        queries=np.ascontiguousarray(np.concatenate([own, across])),
-        own_rows=np.concatenate([own_rows, np.full(len(across), -1)]),
-    )
-
-
-def _some(memory: Memory, target: Target, number: int, rng: np.random.Generator) -> tuple[Rows, Floats]:
-    """Return about `number` vectors and their rows, drawn from all."""
-    share = min(1.0, 1.2 * number / max(1, memory.num_vectors(target)))
-    drawn = []
-    for rows, vectors in memory.stream(target):
-        is_drawn = rng.random(len(rows)) < share
-        drawn.append((rows[is_drawn], vectors[is_drawn]))
-    if not drawn:
-        return np.empty(0, np.int64), np.empty((0, memory.dim), np.float32)
-    rows, vectors = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
-    order = rng.permutation(len(rows))[:number]
-    return rows[order], vectors[order]
-
-
 def _fill(
     codec: Codec,
     file: CodesFile,
     kinds: list[Candidates],
     state: State,
     target: Target,
-    sample: _Sample,
+    sample: Sample,
     is_wanted: Callable[[], bool],
 ) -> tuple[Rows, Rows]:
     """Write all vectors to the file, add them to the candidates; return their rows and the queries' exact answers."""
-    number = len(sample.queries)
-    scores, found = np.full((number, _TOP_K), -np.inf, np.float32), np.full((number, _TOP_K), -1, np.int64)
+    scores, found = no_answers(sample)
     all_rows = [np.empty(0, np.int64)]
 
     def codes() -> Iterator[Bytes]:
@@ -232,26 +176,14 @@ def _fill(
             for candidates in kinds:
                 candidates.add(vectors)
             all_rows.append(rows)
-            scores, found = _merged(scores, found, rows, vectors, sample)
+            scores, found = merged(scores, found, rows, vectors, sample)
             yield codec.encode(vectors)
 
     file.append(codes())
     return np.concatenate(all_rows), found
 
 
-def _merged(scores: Floats, found: Rows, rows: Rows, vectors: Floats, sample: _Sample) -> tuple[Floats, Rows]:
-    """Return the best of what was found and of these vectors, without a query's own row."""
-    new_scores, at = faiss.knn(
-        sample.queries, vectors, min(_TOP_K + 1, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT
-    )
-    new_rows = rows[at]
-    new_scores[new_rows == sample.own_rows[:, None]] = -np.inf
-    all_scores, all_rows = np.concatenate([scores, new_scores], axis=1), np.concatenate([found, new_rows], axis=1)
-    kept = np.argpartition(-all_scores, _TOP_K - 1, axis=1)[:, :_TOP_K]
-    return np.take_along_axis(all_scores, kept, 1), np.take_along_axis(all_rows, kept, 1)
-
-
-def _cheapest(index: LargeIndex, sample: _Sample, answers: Rows) -> _Trial | None:
+def _cheapest(index: LargeIndex, sample: Sample, answers: Rows) -> _Trial | None:
     """Try efforts until each number of candidates finds enough, or cannot; return the cheapest that does."""
     best: _Trial | None = None
     breadths, numbers = index.candidates.efforts
@@ -266,22 +198,17 @@ def _cheapest(index: LargeIndex, sample: _Sample, answers: Rows) -> _Trial | Non
     return best
 
 
-def _try(index: LargeIndex, effort: Effort, sample: _Sample, answers: Rows) -> _Trial:
+def _try(index: LargeIndex, effort: Effort, sample: Sample, answers: Rows) -> _Trial:
     index.refit(Fit(effort=effort, recall=0.0, num_vectors=len(index)))
     batches = range(0, len(sample.queries), _QUERIES_AT_ONCE)
 
     def run() -> tuple[float, list[Rows]]:
         started = time.thread_time()
-        found = [index.search(sample.queries[at : at + _QUERIES_AT_ONCE], _TOP_K + 1)[1] for at in batches]
+        found = [index.search(sample.queries[at : at + _QUERIES_AT_ONCE], TOP_K + 1)[1] for at in batches]
         return time.thread_time() - started, found
 
     least_s, found = run()
-    recalls = [
-        _share_found(rows, own_row, best)
-        for rows, own_row, best in zip(np.concatenate(found), sample.own_rows, answers, strict=True)
-    ]
-    recall = float(np.mean(recalls))
-    recall_at_least = recall - _STANDARD_ERRORS * float(np.std(recalls)) / math.sqrt(len(recalls))
+    recall, recall_at_least = recall_of(np.concatenate(found), sample, answers)
     if recall_at_least >= RECALL_WANTED:  # only then does it matter how long it takes
         least_s = min(least_s, *(run()[0] for _ in range(_MORE_ROUNDS)))
     return _Trial(
@@ -295,19 +222,13 @@ def _untuned(num_vectors: int) -> Fit:
     return Fit(effort=Effort(breadth=1, num_candidates=50), recall=0.0, num_vectors=num_vectors)
 
 
-def _share_found(rows: Rows, own_row: int, best: Rows) -> float:
-    others = [row for row in rows.tolist() if row not in (own_row, -1)][:_TOP_K]
-    wanted = {row for row in best.tolist() if row >= 0}
-    return len(wanted.intersection(others)) / max(1, len(wanted))
-
-
-def _exact_cpu_s(sample: _Sample, num_vectors: int) -> float:
+def _exact_cpu_s(sample: Sample, num_vectors: int) -> float:
     """Return what an exact search would take, from one over the vectors that were trained on."""
     part = FlatVectors(sample.training.shape[1])
     part.put(np.arange(len(sample.training)), sample.training)
     queries = sample.queries[:_QUERIES_AT_ONCE]
-    part.search(queries, _TOP_K)
+    part.search(queries, TOP_K)
     started = time.thread_time()
-    part.search(queries, _TOP_K)
+    part.search(queries, TOP_K)
     taken = max(time.thread_time() - started, 1e-9)
     return taken / len(queries) * num_vectors / len(sample.training)

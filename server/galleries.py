@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from index import Gallery, open_gallery
+from index.cards import Cards
 from runtime.errors import GalleryError
 from server.schemas.common import GALLERY_NAME
 
@@ -23,7 +24,14 @@ class Galleries:
     """Open galleries. Methods may be called from several threads; all of them may wait for a disk."""
 
     def __init__(
-        self, root: Path, *, default: str | None, space: str, dim: int, has_model: Callable[[str], bool]
+        self,
+        root: Path,
+        *,
+        default: str | None,
+        space: str,
+        dim: int,
+        has_model: Callable[[str], bool],
+        cards: Cards | None = None,
     ) -> None:
         """Open what is there; the default gallery is made when it is missing.
 
@@ -33,6 +41,7 @@ class Galleries:
             space: the embedding space of the bundle.
             dim: length of its vectors.
             has_model: says whether there is a model for galleries of another space.
+            cards: GPUs that may search large galleries.
 
         Raises:
             GalleryError: the default gallery cannot be opened. One of the others that cannot be is left closed, with a
@@ -43,6 +52,7 @@ class Galleries:
         self._space = space
         self._dim = dim
         self._has_model = has_model
+        self._cards = cards
         self._lock = threading.Lock()  # taken before the next, where both are
         self._names_lock = threading.Lock()
         self._open: dict[str, Gallery] = {}
@@ -139,11 +149,13 @@ class Galleries:
 
     def _open_for_model(self, place: str | Path, *, create: bool, read_only: bool) -> Gallery:
         try:
-            return open_gallery(place, space=self._space, dim=self._dim, create=create, read_only=read_only)
+            return open_gallery(
+                place, space=self._space, dim=self._dim, create=create, read_only=read_only, cards=self._cards
+            )
         except GalleryError as error:
             if error.code != "space_mismatch":
                 raise
-            gallery = open_gallery(place, read_only=read_only)
+            gallery = open_gallery(place, read_only=read_only, cards=self._cards)
             if not self._has_model(gallery.space):
                 gallery.close()
                 raise

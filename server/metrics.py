@@ -76,6 +76,11 @@ class Metrics:
             "1 when the graphs do not run on the provider that was asked for; /info says why.",
             registry=registry,
         )
+        self.gpu_search_fallback = Gauge(
+            "vernier_gpu_search_fallback",
+            "1 when the CPU searches although a GPU was asked for or is there; /info says why.",
+            registry=registry,
+        )
 
         # Looked up for every request: the library's own way there takes a lock and several times as long.
         self._requests = functools.cache(self.requests.labels)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from index.cards import Cards
 from runtime.encoder import Encoder
 from runtime.errors import EngineError, GalleryError, UsageError
 from server import work
@@ -47,6 +48,7 @@ class Service:
     models: Models
     migrations: Migrations
     engines: EnginePool
+    cards: Cards
     galleries: Galleries
     searches: Searches
     fetcher: Fetcher
@@ -90,12 +92,15 @@ class Service:
         self.models = Models(settings.bundles_dir, load=self._read, start=self._model)
         model = self.models.add(encoder)
         self.engines, self.seen = model.engines, model.seen
+        self.cards = Cards(settings.gpu_search)
+        self.metrics.gpu_search_fallback.set_function(lambda: self.cards.fallback is not None)
         self.galleries = Galleries(
             settings.galleries_dir,
             default=settings.gallery,
             space=encoder.space,
             dim=encoder.dim,
             has_model=lambda space: self.models.find(space) is not None,
+            cards=self.cards,
         )
         self.upkeep = Upkeep(self.galleries)
         self.migrations = Migrations(self.galleries, self.models)
@@ -203,6 +208,7 @@ class Service:
             self._store.close()
             self.galleries.close()
             self.upkeep.join()
+            self.cards.close()
             self._store = None
             if self.tracer is not None:
                 self.tracer.close()

@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     provider_fallback: bool = Field(
         default=False, description="let another provider stand in, loudly, for one asked for that cannot be had"
     )
+    gpu_search: Literal["auto", "off", "flat", "ivf-pq", "cagra"] = Field(
+        default="auto",
+        description="GPU index of large galleries; auto takes what FAISS and the card are shown to do, or the CPU",
+    )
     engine_threads: int = Field(
         default=0,
         ge=0,

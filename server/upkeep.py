@@ -38,7 +38,7 @@ class Upkeep:
         told: dict[str, str] = {}
         while not self._stop.wait(self._pause_s):
             for name, gallery in self._galleries.all().items():
-                if self._stop.is_set() or gallery.read_only:
+                if self._stop.is_set():
                     continue
                 try:
                     gallery.upkeep()

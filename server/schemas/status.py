@@ -57,6 +57,16 @@ class ThreadInfo(Answer):
     search: int
 
 
+class GpuSearchInfo(Answer):
+    """Which GPUs search; each gallery's `index_kind` says what does."""
+
+    wanted: str = Field(description="what the operator asked for")
+    cards: int = Field(description="GPUs that were shown to work")
+    fallback: str | None = Field(
+        description="why the CPU searches although a GPU was asked for or is there; null when nothing fell back"
+    )
+
+
 class InfoAnswer(Answer):
     """What is running."""
 
@@ -66,6 +76,7 @@ class InfoAnswer(Answer):
     provider_fallback: str | None = Field(
         description="why the graphs are not on the provider that was asked for; null when they are"
     )
+    gpu_search: GpuSearchInfo
     threads: ThreadInfo
     galleries: list[GalleryAnswer]
     limits: Limits
