@@ -64,6 +64,22 @@ class OtherCaptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WrongWords:
+    """The batch's captions with some words replaced, one subword for one: row i and position are the caption's own."""
+
+    ids: Int[Tensor, "pairs subwords"]
+    is_wrong: Bool[Tensor, "pairs subwords"]  # what was replaced and is wrong for the picture
+
+    def first(self, pairs: int) -> "WrongWords":
+        """Only those of the first pairs."""
+        return WrongWords(ids=self.ids[:pairs], is_wrong=self.is_wrong[:pairs])
+
+    def to(self, device: torch.device) -> "WrongWords":
+        """The words with every tensor on the device."""
+        return WrongWords(ids=self.ids.to(device), is_wrong=self.is_wrong.to(device))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairBatch:
     """Matching pairs: row i of every tensor belongs to pair i."""
 
@@ -74,6 +90,7 @@ class PairBatch:
     special: SpecialTokens
     texts: tuple[str, ...]
     edits: EditedTexts | None = None  # when the source makes them
+    wrong_words: WrongWords | None = None  # when the source replaces words
     others: OtherCaptions | None = None  # when pictures have several captions and the source gives them
     sample_ids: tuple[str, ...] = ()  # where each pair comes from, for the message when its loss is not finite
     broken: Mapping[str, str] = dataclasses.field(default_factory=dict)  # pictures passed over: name to reason
@@ -91,6 +108,7 @@ class PairBatch:
             pixels = pixels.contiguous(memory_format=torch.channels_last)  # convolutions run faster so
         edits = None if self.edits is None else self.edits.to(device)
         others = None if self.others is None else self.others.to(device)
+        wrong_words = None if self.wrong_words is None else self.wrong_words.to(device)
         return dataclasses.replace(
             self,
             pixels=pixels,
@@ -99,6 +117,7 @@ class PairBatch:
             caption_keys=self.caption_keys.to(device, non_blocking=True),
             edits=edits,
             others=others,
+            wrong_words=wrong_words,
         )
 
 

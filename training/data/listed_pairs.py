@@ -9,7 +9,7 @@ A picture that cannot be read is passed over for another one, named in the batch
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -22,10 +22,12 @@ from tokenizers import Tokenizer
 from runtime.errors import DataError, InputError
 from runtime.preprocess.image import ImageTransform, decode_image
 from runtime.preprocess.text import TextTransform, check_text, words
-from training.data.batch import PairBatch, caption_key
+from training.data.batch import PairBatch, WrongWords, caption_key
+from training.data.candidates import Proposer
 from training.data.collate import collate
 from training.data.source import Sample
 from training.data.tokenizer import special_tokens, subword_tokenizer
+from training.data.wrong_words import CaptionTruth, Vocabulary, WrongWordsConfig, pieces_of, read_synonyms, replaced
 
 _LEXICON_WORDS = 2000
 _MOST_ATTEMPTS = 50  # so many pictures in a row may be broken
@@ -87,6 +89,7 @@ class ListedPairsConfig:
     learned_from: int = 5000  # captions that words are learned from, where reading all would be long
     least_held_out: int = 200  # pairs taken from the training ones for a look at progress, where no split gives any
     most_broken_share: float = 0.02  # of the training pictures; 0 accepts none
+    wrong_words: WrongWordsConfig | None = None  # replace words of the captions: what ViLEM learns from
 
     def divided(self, data: Path | None) -> Division:
         """The pairs, from the directory that the user named.
@@ -139,7 +142,9 @@ class ListedPairs:
         self.image_transform = ImageTransform(size_px=config.size_px, mean=config.mean, std=config.std)
         self.text_transform = TextTransform(tokenizer, max_subwords=config.max_subwords)
         self.special = special_tokens(tokenizer)
+        self.config = config
         self._orders: dict[int, Numbers] = {}
+        self._proposer: Proposer | None = None
 
     def __getitem__(self, step: int) -> PairBatch:
         """The batch of a step. A broken picture's place is taken by another one, drawn for that place."""
@@ -164,7 +169,7 @@ class ListedPairs:
                 code="too_many_broken",
             )
         pairs = [found[position] for position in positions]
-        return collate(
+        batch = collate(
             [image for _, image in pairs],
             [
                 raw.captions[np.random.default_rng((self.seed, position)).integers(len(raw.captions))]
@@ -176,6 +181,37 @@ class ListedPairs:
             sample_ids=[raw.name for raw, _ in pairs],
             broken=broken,
         )
+        if self.config.wrong_words is None:
+            return batch
+        return replace(
+            batch, wrong_words=self._wrong_words(batch, [raw for raw, _ in pairs], self.config.wrong_words, positions)
+        )
+
+    def truths(self, batch: PairBatch, captions: Sequence[Sequence[str]]) -> list[CaptionTruth]:
+        """What is known of a batch's captions.
+
+        Args:
+            batch: whose captions.
+            captions: all captions of each picture.
+        """
+        said = [self.text_transform.encode(texts).ids for texts in captions]
+        return [
+            CaptionTruth(
+                batch.ids[row].tolist(),
+                vocabulary=self._vocabulary,
+                said=frozenset(ids.ravel().tolist()),
+                synonyms=self._synonyms,
+            )
+            for row, ids in enumerate(said)
+        ]
+
+    def proposer(self, config: WrongWordsConfig) -> Proposer:
+        """What says which words are plausible; made once, in the process that asks."""
+        if self._proposer is None:
+            self._proposer = config.proposer(
+                self.text_transform.tokenizer, self.store.captions, source=f"{self.name}, {len(self.train)} pictures"
+            )
+        return self._proposer
 
     def held_out(self, count: int) -> Sequence[Sample]:
         """Pairs that are not trained on, with different captions."""
@@ -199,6 +235,27 @@ class ListedPairs:
         captions = self.store.captions(self.learned_from)
         counts = Counter(word.text.lower() for caption in captions for word in words(caption))
         return [word for word, _ in counts.most_common(_LEXICON_WORDS)]
+
+    def _wrong_words(
+        self, batch: PairBatch, raws: Sequence[RawPair], config: WrongWordsConfig, positions: range
+    ) -> WrongWords:
+        return replaced(
+            batch,
+            self.truths(batch, [raw.captions for raw in raws]),
+            self.proposer(config),
+            config,
+            seeds=[(self.seed, position, 3) for position in positions],
+        )
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary.of(pieces_of(self.text_transform.tokenizer), self.special)
+
+    @cached_property
+    def _synonyms(self) -> dict[int, frozenset[int]]:
+        wrong_words = self.config.wrong_words
+        file = wrong_words.synonyms if wrong_words is not None else None
+        return {} if file is None else read_synonyms(Path(file), self.text_transform.tokenizer)
 
     def _number(self, position: int, attempt: int) -> int:
         """Which pair stands at a position of the sequence: after broken ones another, drawn for that place."""

@@ -1,7 +1,7 @@
 """Drawn scenes as training pairs: rendered as they are needed, never repeated, nothing on disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,18 @@ from tokenizers import Tokenizer
 import scenes
 from runtime.preprocess.image import ImageTransform
 from runtime.preprocess.text import TextTransform
-from training.data.batch import PairBatch
+from scenes.caption import caption_of
+from scenes.draft import new_draft
+from training.data.batch import PairBatch, WrongWords
+from training.data.candidates import Proposer
 from training.data.collate import collate
+from training.data.scene_truth import SceneTruth, UniformInSlot
 from training.data.short_queries import short_query
 from training.data.source import Sample
 from training.data.tokenizer import special_tokens, word_tokenizer
+from training.data.wrong_words import WrongWordsConfig, replaced
+
+_LANGUAGE_SEED = 2026
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +34,7 @@ class ScenePairsConfig:
     edited_share: float = 0.0  # of the captions that also come with an edited, wrong copy: `scenes.TRAINING_EDITS`
     short_share: float = 0.0  # of the captions replaced by a short query; these are the last of a batch, so that
     # objectives over the first pairs alone (`max_pairs`) still see captions that are true of one picture only
+    wrong_words: WrongWordsConfig | None = None  # replace words of the whole captions: what ViLEM learns from
 
     def tokenizer(self, data: Path | None) -> Tokenizer:
         """One id per word that a scene's caption can hold."""
@@ -50,6 +58,7 @@ class ScenePairs:
         self.image_transform = ImageTransform(size_px=config.size_px)
         self.text_transform = TextTransform(tokenizer, max_subwords=config.max_subwords)
         self.special = special_tokens(tokenizer)
+        self._proposer: Proposer | None = None
 
     def __getitem__(self, step: int) -> PairBatch:
         """The batch of a step: scenes numbered from step times batch size."""
@@ -63,9 +72,10 @@ class ScenePairs:
             rng = np.random.default_rng((self.seed, first + row))
             edits.append((row, scenes.edit_caption(scene, rng).caption))
         captions = [scene.caption for scene in drawn]
-        for row in range(self.batch_size - round(self.config.short_share * self.batch_size), self.batch_size):
+        whole = self.batch_size - round(self.config.short_share * self.batch_size)
+        for row in range(whole, self.batch_size):
             captions[row] = short_query(drawn[row], np.random.default_rng((self.seed, first + row, 1)))
-        return collate(
+        batch = collate(
             [scene.image for scene in drawn],
             captions,
             image_transform=self.image_transform,
@@ -74,6 +84,16 @@ class ScenePairs:
             edits=edits,
             sample_ids=[f"scene {self.seed}/{first + row}" for row in range(self.batch_size)],
         )
+        if self.config.wrong_words is None:
+            return batch
+        return replace(batch, wrong_words=self._wrong_words(batch, drawn[:whole], self.config.wrong_words, first))
+
+    def truths(self, scenes_of: Sequence[scenes.Scene]) -> list[SceneTruth]:
+        """What may be made wrong in the scenes' captions."""
+        offsets = self.text_transform.encode([scene.caption for scene in scenes_of]).offsets
+        return [
+            SceneTruth(scene, self.text_transform.tokenizer, row) for scene, row in zip(scenes_of, offsets, strict=True)
+        ]
 
     def held_out(self, count: int) -> Sequence[Sample]:
         """Scenes of the validation split with different captions, each with an edited caption and its boxes."""
@@ -94,6 +114,38 @@ class ScenePairs:
     def lexicon(self) -> Sequence[str]:
         """Every word that a caption can hold."""
         return [word for word in scenes.vocabulary(self._world) if word.isalpha()]
+
+    def captions(self, count: int) -> list[str]:
+        """Captions of training scenes that are drafted and not drawn: text is enough to learn language from.
+
+        They are the same for every seed, so that runs of several seeds share a language model.
+        """
+        world, rng = self._world, np.random.default_rng(_LANGUAGE_SEED)
+        return [caption_of(new_draft(rng, world=world, held_out=False), world).text for _ in range(count)]
+
+    def _wrong_words(
+        self, batch: PairBatch, drawn: Sequence[scenes.Scene], config: WrongWordsConfig, first: int
+    ) -> WrongWords:
+        truths = self.truths(drawn)
+        return replaced(
+            batch,
+            [*truths, *[None] * (self.batch_size - len(truths))],
+            self._proposer_of(config, truths),
+            config,
+            seeds=[(self.seed, first + row, 2) for row in range(self.batch_size)],
+        )
+
+    def _proposer_of(self, config: WrongWordsConfig, truths: Sequence[SceneTruth]) -> Proposer:
+        """Made where the first batch is, which may be another process: a language model is not sent there."""
+        if config.is_uniform:
+            return UniformInSlot(truths)
+        if self._proposer is None:
+            self._proposer = config.proposer(
+                self.text_transform.tokenizer,
+                self.captions,
+                source=f"drawn scenes, {self.config.world} world",
+            )
+        return self._proposer
 
     @property
     def _world(self) -> scenes.World:

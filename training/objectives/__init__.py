@@ -11,6 +11,7 @@ from training.objectives.compose import ComposedObjective, WeightedObjective
 from training.objectives.itc import ItcConfig
 from training.objectives.itm import ItmConfig
 from training.objectives.mlm import MlmConfig
+from training.objectives.vilem import VilemConfig
 
 __all__ = [
     "ComposedObjective",
@@ -22,5 +23,6 @@ __all__ = [
     "ObjectiveConfig",
     "ObjectiveOutput",
     "StatefulObjective",
+    "VilemConfig",
     "WeightedObjective",
 ]

@@ -1,0 +1,218 @@
+"""Wrong words: captions in which some words are replaced by plausible ones that are wrong for the picture.
+
+Paper: ViLEM (CVPR 2023), knowledge-based text edition: each position is drawn by itself, at most eight of a text; the
+drawn word alone is hidden; a frozen masked language model says what is plausible there; the word itself and those that
+may not stand there are taken out; of the twenty best one is sampled by its probability.
+Differs from the paper: what is true of the picture all the same, or means the same, is refused (`Truth`), exactly for
+drawn scenes, and for other captions as far as all captions of the picture and a list of synonyms tell; words of several
+subwords are left alone; punctuation stays in the text, and is never replaced. Candidates can be written down beforehand
+(`training.data.candidates`).
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from runtime.errors import DataError
+from training.data.batch import PairBatch, SpecialTokens, WrongWords
+from training.data.candidates import Candidates, CandidateTable, Guessed, Proposer
+from training.data.learned_guesser import LearnedGuesserConfig, learned_guesser
+from training.data.tokenizer import special_tokens
+from training.model.word_guesser import PublicGuesser
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongWordsConfig:
+    """How many words of a caption are made wrong."""
+
+    share: float = 0.15  # of the words that may be replaced; each is drawn by itself, so some captions stay right
+    most: int = 8  # of one caption; the first that are drawn
+    is_uniform: bool = False  # any other value of the same slot in place of plausible words: drawn scenes only
+    guesser: LearnedGuesserConfig = field(
+        default_factory=LearnedGuesserConfig
+    )  # the language model that says what is plausible
+    public: str | None = None  # a public masked language model with the recipe's tokenizer, in place of a small one
+    synonyms: str | None = None  # a text file: words of one line mean the same; drawn scenes know theirs
+    table: str | None = None  # candidates written down beforehand (scripts/candidates.py), in place of both
+
+    def proposer(self, tokenizer: Tokenizer, captions: Callable[[int], Sequence[str]], *, source: str) -> Proposer:
+        """What says which words are plausible.
+
+        Args:
+            tokenizer: of the recipe.
+            captions: gives so many captions of the data, to train a small model on.
+            source: names those captions.
+
+        Raises:
+            DataError: the table or the public model cannot be read, or is of another tokenizer.
+        """
+        if self.table is not None:
+            return CandidateTable(Path(self.table), vocabulary_digest(tokenizer))
+        special = special_tokens(tokenizer)
+        words = Vocabulary.of(pieces_of(tokenizer), special).words
+        guesser = (
+            learned_guesser(self.guesser, captions, tokenizer, source=source)
+            if self.public is None
+            else PublicGuesser(self.public, pieces_of(tokenizer))
+        )
+        return Guessed(guesser, special, banned=set(range(special.vocab_size)) - words)
+
+
+@runtime_checkable
+class Truth(Protocol):
+    """What is known of one caption and its picture: which words may be replaced, and by what."""
+
+    positions: Sequence[int]  # subwords that may be replaced, in order
+
+    def is_wrong(self, position: int, word: int) -> bool:
+        """Whether the caption is false of the picture with this word at that position."""
+        ...
+
+    def are_wrong(self, words: Mapping[int, int]) -> bool:
+        """Whether it is false with all of these words, by position, each of which is wrong by itself."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Which subwords are words."""
+
+    words: frozenset[int]  # that begin a word: no special token, no mark
+    continuing: frozenset[int]  # that go on with one
+
+    @classmethod
+    def of(cls, pieces: Sequence[str], special: SpecialTokens) -> "Vocabulary":
+        """Sort out every subword, given as it is written, by id."""
+        continuing = {number for number, piece in enumerate(pieces) if piece.startswith("##")}
+        written = {number for number, piece in enumerate(pieces) if any(character.isalnum() for character in piece)}
+        return cls(words=frozenset(written - continuing - set(special.all)), continuing=frozenset(continuing))
+
+
+class CaptionTruth:
+    """The truth of any caption, as far as texts tell.
+
+    Every word of one subword may be replaced, stop words too, by any other that no caption of the
+    picture says and that is no synonym.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[int],
+        *,
+        vocabulary: "Vocabulary",
+        said: frozenset[int] = frozenset(),
+        synonyms: Mapping[int, frozenset[int]] | None = None,
+    ) -> None:
+        """Note what is known.
+
+        Args:
+            ids: the caption's subwords.
+            vocabulary: which subwords are words.
+            said: subwords of all captions of the picture.
+            synonyms: by subword, those that mean the same.
+        """
+        self.positions = [
+            at
+            for at, word in enumerate(ids)
+            if word in vocabulary.words and (at + 1 == len(ids) or ids[at + 1] not in vocabulary.continuing)
+        ]
+        self._ids = ids
+        self._allowed = vocabulary.words - said
+        self._synonyms = synonyms or {}
+
+    def is_wrong(self, position: int, word: int) -> bool:
+        """See `Truth`."""
+        return word in self._allowed and word not in self._synonyms.get(self._ids[position], frozenset())
+
+    def are_wrong(self, words: Mapping[int, int]) -> bool:
+        """See `Truth`; nothing more is known of several words than of each."""
+        return True
+
+
+def replaced(
+    batch: PairBatch,
+    truths: Sequence[Truth | None],
+    proposer: Proposer,
+    config: WrongWordsConfig,
+    *,
+    seeds: Sequence[Any],
+) -> WrongWords:
+    """Replace words of a batch's captions by what a proposer finds plausible and the truth calls wrong.
+
+    Args:
+        batch: whose captions.
+        truths: of each caption; None leaves it as it is.
+        proposer: says what is plausible.
+        config: how many.
+        seeds: of each caption, what `numpy.random.default_rng` takes: the same seed draws the same words.
+    """
+    streams = [np.random.default_rng(seed) for seed in seeds]
+    drawn = [
+        (row, position)
+        for row, (truth, rng) in enumerate(zip(truths, streams, strict=True))
+        if truth is not None
+        for position in draw_positions(truth.positions, rng, share=config.share, most=config.most)
+    ]
+    ids = batch.ids.clone()
+    for row, words in _sampled(drawn, proposer.propose(batch, drawn), truths, streams).items():
+        for position, word in words.items():
+            ids[row, position] = word
+    return WrongWords(ids=ids, is_wrong=ids != batch.ids)
+
+
+def read_synonyms(file: Path, tokenizer: Tokenizer) -> dict[int, frozenset[int]]:
+    """Words that mean the same, by subword: of a file with words of one meaning on each line.
+
+    Words of several subwords are passed over, since those are never replaced nor put in.
+
+    Raises:
+        DataError: `synonyms_invalid` when the file cannot be read.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is no list of synonyms ({error}).", code="synonyms_invalid") from error
+    found: dict[int, set[int]] = {}
+    for line in lines:
+        group = {number for word in line.lower().split() if (number := tokenizer.token_to_id(word)) is not None}
+        for number in group:
+            found.setdefault(number, set()).update(group)
+    return {number: frozenset(group) for number, group in found.items()}
+
+
+def pieces_of(tokenizer: Tokenizer) -> list[str]:
+    """Every subword as it is written, by id."""
+    return [tokenizer.id_to_token(number) for number in range(tokenizer.get_vocab_size())]
+
+
+def vocabulary_digest(tokenizer: Tokenizer) -> str:
+    """Names a vocabulary: which subword has which id."""
+    return hashlib.sha256("\n".join(pieces_of(tokenizer)).encode()).hexdigest()[:32]
+
+
+def draw_positions(positions: Sequence[int], rng: np.random.Generator, *, share: float, most: int) -> list[int]:
+    """Draw each position by itself; keep the first `most`."""
+    draws = rng.random(len(positions))
+    return [position for position, draw in zip(positions, draws, strict=True) if draw < share][:most]
+
+
+def _sampled(
+    drawn: Sequence[tuple[int, int]],
+    found: Sequence[Candidates],
+    truths: Sequence[Truth | None],
+    streams: Sequence[np.random.Generator],
+) -> dict[int, dict[int, int]]:
+    """The words that take the drawn places, by row and position. A place without a wrong candidate stays as it is."""
+    chosen: dict[int, dict[int, int]] = {}
+    for (row, position), candidates in zip(drawn, found, strict=True):
+        truth = truths[row]
+        assert truth is not None
+        word = candidates.sample(streams[row], is_allowed=lambda word, at=position, of=truth: of.is_wrong(at, word))
+        if word is not None:
+            chosen.setdefault(row, {})[position] = word
+    return {row: words for row, words in chosen.items() if truths[row].are_wrong(words)}  # type: ignore[union-attr]
