@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Retry,
         ServerUnreachableError,
         UrlReference,
+        draw,
     )
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ServerUnreachableError",
     "UrlReference",
     "__version__",
+    "draw",
 ]
 
 try:

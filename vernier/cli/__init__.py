@@ -11,6 +11,7 @@ import typer
 
 from runtime.errors import UsageError, VernierError
 from vernier.cli import doctor, engines, eval, export, ground, import_, index, proofread, scenes, search, serve, train
+from vernier.cli.output import complain
 
 __all__ = ["app", "main"]
 
@@ -66,5 +67,5 @@ def main() -> None:
 def _fail(error: Exception, *, status: int) -> None:
     if os.environ.get("VERNIER_DEBUG"):
         logging.getLogger(__name__).error("where it failed:", exc_info=error)
-    sys.stderr.write(f"vernier: {' '.join(str(error).split())}\n")
+    complain(" ".join(str(error).split()))
     sys.exit(status)

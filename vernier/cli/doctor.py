@@ -2,11 +2,17 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vernier.cli.source import JsonOption
+
+if TYPE_CHECKING:
+    from vernier.cli.output import Colour
+    from vernier.doctor import State
+
+_COLOURS: "dict[State, Colour]" = {"good": "green", "note": "yellow", "wrong": "red"}
 
 
 def doctor(
@@ -21,16 +27,16 @@ def doctor(
     json: JsonOption = False,
 ) -> None:
     """Check what serving needs: packages, GPU, bundle, gallery, port, memory, disk. Exit 1 when something is wrong."""
-    from vernier.cli.output import say_json, say_table
+    from vernier.cli.output import Coloured, say_json, say_table
     from vernier.doctor import examine
 
     findings = examine(bundle=bundle, gallery=gallery, host=host, port=port)
     if json:
         say_json([asdict(finding) for finding in findings])
     else:
-        rows = []
+        rows: list[list[str | Coloured]] = []
         for finding in findings:
-            rows.append([finding.state, finding.what, finding.found])
+            rows.append([Coloured(finding.state, _COLOURS[finding.state]), finding.what, finding.found])
             if finding.remedy:
                 rows.append(["", "", f"-> {finding.remedy}"])
         say_table(rows)

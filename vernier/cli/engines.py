@@ -20,7 +20,7 @@ def engines(
     """Build TensorRT engines on the GPU that will run them; those that disagree with ONNX Runtime are refused."""
     from vernier.cli.extras import needs
     from vernier.cli.output import note, say_json, say_table
-    from vernier.cli.progress import progress
+    from vernier.progress import progress
 
     with needs("export"):
         from export.tensorrt import BATCHES, build_engines

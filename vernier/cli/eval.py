@@ -32,7 +32,9 @@ def evaluate(
     data: Annotated[
         _File, typer.Option(metavar="DIR", help="What a suite's paths are relative to, in place of its own folder.")
     ] = None,
-    json: Annotated[_File, typer.Option("--json", metavar="OUT", help="Write the numbers there, as JSON.")] = None,
+    json: Annotated[
+        _File, typer.Option("--json", metavar="OUT", help="Write the numbers there, as JSON; - prints them.")
+    ] = None,
     items: Annotated[
         _File, typer.Option(metavar="OUT", help="Write what became of each item there, as JSON lines.")
     ] = None,
@@ -72,7 +74,8 @@ def evaluate(
             raise UsageError("name the folder of the pictures with --images.")
         result = _evaluate(bundle, given, images=images, split=split, limit=limit, threads=threads, found=found)
         pictures = {"": images}
-    say(render(result).rstrip())
+    if json != Path("-"):
+        say(render(result).rstrip())
     if items is not None:
         write_items(items, found)
     if report is not None and write_page is not None:
@@ -101,7 +104,7 @@ def _evaluate(
     found: "list[Item]",
 ) -> dict[str, Any]:
     from evaluation.run import evaluate
-    from vernier.cli.progress import progress
+    from vernier.progress import progress
 
     with progress("Evaluating") as hook:
         return evaluate(
@@ -121,7 +124,7 @@ def _evaluate_suite(
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     """The result, and the folder of pictures of each run."""
     from evaluation.suite import evaluate_suite, load
-    from vernier.cli.progress import progress
+    from vernier.progress import progress
 
     listed = load(suite, data=data)
     with progress("Evaluating") as hook:
@@ -132,5 +135,10 @@ def _evaluate_suite(
 def _write_json(out: Path, result: dict[str, Any]) -> None:
     import json
 
+    from vernier.cli.output import say_json
+
+    if out == Path("-"):
+        say_json(result)
+        return
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -42,7 +42,7 @@ def export(
 ) -> None:
     """Make a bundle from a checkpoint. One that does not say what the checkpoint says is refused."""
     from vernier.cli.extras import needs
-    from vernier.cli.progress import progress
+    from vernier.progress import progress
 
     with needs("export"):
         from export import build

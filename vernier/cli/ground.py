@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runtime.errors import UsageError
+from vernier.cli.pictures import PicturesOption
 from vernier.cli.source import ApiKeyOption, BundleOption, JsonOption, Source, UrlOption
 
 if TYPE_CHECKING:
@@ -16,27 +17,41 @@ def ground(
     image: Annotated[Path, typer.Argument(help="The picture.")],
     phrases: Annotated[list[str], typer.Argument(help="What to find in it.")],
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the picture with the boxes drawn.")] = None,
+    heat: Annotated[
+        str | None, typer.Option(metavar="PHRASE", help="Lay the heat map of this one of the phrases over the picture.")
+    ] = None,
     top_k: Annotated[int, typer.Option(metavar="N", help="Most boxes per phrase.", min=1)] = 1,
     url: UrlOption = None,
     bundle: BundleOption = None,
+    pictures: PicturesOption = None,
     api_key: ApiKeyOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find phrases in a picture. Boxes are left, top, right, bottom in pixels."""
     from vernier.cli.output import note, say_json
+    from vernier.cli.pictures import Screen
 
     if out is not None:
         _check_writable(out)
+    if heat is not None and heat not in phrases:
+        raise UsageError(f"--heat {heat!r} is none of the phrases: {', '.join(map(repr, phrases))}.")
+    screen = Screen(False if json else pictures)
     source = Source(url=url, api_key=api_key, bundle=bundle)
-    answer = source.ask(lambda client: client.ground(image, phrases, top_k=top_k))
+    answer = source.ask(
+        lambda client: client.ground(image, phrases, top_k=top_k, heatmap="none" if heat is None else "grid")
+    )
     if json:
         say_json(answer.model_dump(mode="json", exclude_none=True))
     else:
         _say(answer)
-    if out is not None:
-        from vernier.cli.overlay import draw
+    if out is None and not screen.shows:
+        return
+    from vernier.client.drawing import draw
 
-        draw(image, answer).save(out)
+    drawn = draw(image, answer, heat=heat)
+    screen.show(drawn)
+    if out is not None:
+        drawn.save(out)
         note(f"The boxes are drawn in {out}.")
 
 
@@ -50,12 +65,13 @@ def _check_writable(out: Path) -> None:
 
 
 def _say(answer: "GroundAnswer") -> None:
-    from vernier.cli.output import say_table
+    from vernier.cli.output import Coloured, say_table
 
-    rows = []
+    rows: list[list[str | Coloured]] = []
     for grounding in answer.groundings:
         if not grounding.boxes:
-            rows.append([grounding.phrase, "", "nowhere"])
+            rows.append([Coloured(grounding.phrase, "cyan"), "", "nowhere"])
         for found in grounding.boxes:
-            rows.append([grounding.phrase, f"{found.score:.3f}", " ".join(f"{edge:.0f}" for edge in found.box)])
+            box = " ".join(f"{edge:.0f}" for edge in found.box)
+            rows.append([Coloured(grounding.phrase, "cyan"), f"{found.score:.3f}", box])
     say_table(rows)

@@ -22,7 +22,7 @@ def import_(
 ) -> None:
     """Make a bundle from a public checkpoint: CLIP, SigLIP, Chinese-CLIP, or OpenCLIP's safetensors."""
     from vernier.cli.extras import needs
-    from vernier.cli.progress import progress
+    from vernier.progress import progress
 
     with needs("export"):
         from export.import_public import import_public

@@ -59,8 +59,8 @@ def add(
     from index.ingest import add as add_to
     from runtime.encoder import Encoder
     from vernier.cli.output import note, say_json
-    from vernier.cli.progress import progress
     from vernier.demo import demo_bundle
+    from vernier.progress import progress
 
     encoder = Encoder.load(bundle or demo_bundle())
     with open_gallery(gallery, space=encoder.space, dim=encoder.dim, create=True) as opened:
@@ -127,9 +127,9 @@ def verify(gallery: GalleryArgument, json: JsonOption = False) -> None:
 
 
 @app.command()
-def compact(gallery: GalleryArgument) -> None:
+def compact(gallery: GalleryArgument, json: JsonOption = False) -> None:
     """Give the room of deleted items back to the disk. In Milvus nobody else may write meanwhile."""
-    from vernier.cli.output import note
+    from vernier.cli.output import note, say_json
 
     if gallery.startswith("milvus://"):
         from index.milvus import MilvusGallery
@@ -137,22 +137,32 @@ def compact(gallery: GalleryArgument) -> None:
 
         address = MilvusAddress.parse(gallery)
         with MilvusGallery(address, space=None, dim=None, create=False, read_only=False) as in_milvus:
-            note(f"{address.name}: {in_milvus.compact():,} pictures removed that no item names.")
+            removed = in_milvus.compact()
+        if json:
+            say_json({"pictures_removed": removed})
+        else:
+            note(f"{address.name}: {removed:,} pictures removed that no item names.")
         return
     with _opened(Path(gallery)) as opened:
         before, after = opened.compact()
-    note(f"{gallery}: {before:,} bytes before, {after:,} after.")
+    if json:
+        say_json({"bytes_before": before, "bytes_after": after})
+    else:
+        note(f"{gallery}: {before:,} bytes before, {after:,} after.")
 
 
 @app.command()
-def rebuild(gallery: FolderArgument) -> None:
+def rebuild(gallery: FolderArgument, json: JsonOption = False) -> None:
     """Make the search index anew from the items."""
-    from vernier.cli.output import note
+    from vernier.cli.output import note, say_json
 
     with _opened(gallery) as opened:
         opened.rebuild()
         items = opened.info().items
-    note(f"{gallery}: the index of {items} items is made anew.")
+    if json:
+        say_json({"items": items})
+    else:
+        note(f"{gallery}: the index of {items} items is made anew.")
 
 
 @app.command()

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from vernier.cli.source import JsonOption
+
 
 def scenes(
     out: Annotated[Path, typer.Argument(help="The folder to write: missing, or empty.")],
@@ -23,11 +25,12 @@ def scenes(
         int | None,
         typer.Option(metavar="N", min=1, help="Write N WebDataset shards (tar) in place of folders and JSON lines."),
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Draw scenes, and write what `vernier eval` and training read."""
     from scenes import world_named, write, write_shards
-    from vernier.cli.output import note
-    from vernier.cli.progress import progress
+    from vernier.cli.output import note, say_json
+    from vernier.progress import progress
 
     chosen = world_named(world)
     with progress("Drawing") as hook:
@@ -37,4 +40,7 @@ def scenes(
             write_shards(
                 out, count=count, seed=seed, shards=shards, split=split, size_px=size, world=chosen, progress=hook
             )
-    note(f"{count} scenes are in {out}.")
+    if json:
+        say_json({"out": str(out), "scenes": count})
+    else:
+        note(f"{count} scenes are in {out}.")

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from runtime.errors import GalleryError, UsageError
+from vernier.cli.pictures import PicturesOption
 from vernier.cli.source import ApiKeyOption, BundleOption, JsonOption, Source, UrlOption
 
 if TYPE_CHECKING:
+    from PIL import Image
+
+    from vernier.client import AsyncClient
     from vernier.client.models import SearchAnswer
 
 
@@ -33,6 +37,7 @@ def search(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say where phrases are and which words do not fit.")
     ] = False,
+    pictures: PicturesOption = None,
     api_key: ApiKeyOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -41,13 +46,16 @@ def search(
     With none of these the demo gallery is searched, which is drawn when it is not there yet.
     """
     from vernier.cli.output import say_json
+    from vernier.cli.pictures import Screen, contact_sheet
 
     if text is None and image is None:
         raise UsageError("give a text to search for, or a picture with --image.")
     source, name = _source(url=url, api_key=api_key, gallery=gallery, bundle=bundle)
     wanted = _parsed(filter)
-    answer = source.ask(
-        lambda client: client.search(
+    screen = Screen(False if json else pictures)
+
+    async def question(client: "AsyncClient") -> tuple["SearchAnswer", "Image.Image | None"]:
+        answer = await client.search(
             text,
             image=image,
             gallery=name,
@@ -58,11 +66,15 @@ def search(
             explain=explain,
             include=("metadata", "text"),
         )
-    )
+        return answer, await contact_sheet(client, answer.hits, gallery=name) if screen.shows else None
+
+    answer, sheet = source.ask(question)
     if json:
         say_json(answer.model_dump(mode="json", exclude_none=True))
-    else:
-        _say(answer)
+        return
+    _say(answer)
+    if sheet is not None:
+        screen.show(sheet)
 
 
 def _source(*, url: str | None, api_key: str | None, gallery: str | None, bundle: Path | None) -> tuple[Source, str]:
@@ -79,8 +91,8 @@ def _source(*, url: str | None, api_key: str | None, gallery: str | None, bundle
         return Source(bundle=bundle, gallery=Path(gallery)), "default"
     if bundle is not None:
         raise UsageError("name the gallery to search with --gallery.")
-    from vernier.cli.progress import progress
     from vernier.demo import demo_bundle, demo_gallery
+    from vernier.progress import progress
 
     chosen = demo_bundle()
     with progress("Drawing the demo gallery") as hook:
@@ -100,15 +112,15 @@ def _parsed(filter: str | None) -> dict[str, Any] | None:
 
 
 def _say(answer: "SearchAnswer") -> None:
-    from vernier.cli.output import note, say, say_table
+    from vernier.cli.output import Coloured, note, say, say_table
 
     if not answer.hits:
         note(f"Nothing found among {answer.gallery.items} items.")
-    rows = []
+    rows: list[list[str | Coloured]] = []
     for hit in answer.hits:
         score = f"{hit.score:.4f}" if hit.match is None else f"{hit.score:.4f} match {hit.match:.3f}"
         about = hit.text or json_module.dumps(hit.metadata or {}, ensure_ascii=False)
-        rows.append([score, hit.id, about if about != "{}" else ""])
+        rows.append([Coloured(score, "green"), Coloured(hit.id, "cyan"), about if about != "{}" else ""])
     say_table(rows)
     for hit in answer.hits:
         for region in hit.regions or ():

@@ -46,8 +46,8 @@ def serve(
     """
     from server.run import serve as serve_http
     from server.settings import load_settings
-    from vernier.cli.progress import progress
     from vernier.demo import demo_bundle, demo_settings
+    from vernier.progress import progress
 
     settings = load_settings(bundle=bundle, gallery=gallery, host=host, port=port)
     if settings.bundle is None and settings.gallery is None:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from vernier.cli.source import JsonOption
+
 
 def train(
     recipe: Annotated[
@@ -32,12 +34,13 @@ def train(
         int | None,
         typer.Option(metavar="N", help="Length of the whole run, in place of the recipe's; the schedule fits.", min=1),
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Train a recipe, or go on with it; print the directory of the last checkpoint."""
     from rich.console import Console
 
     from vernier.cli.extras import needs
-    from vernier.cli.output import say
+    from vernier.cli.output import say, say_json
 
     with needs("training"):
         from training.train import run
@@ -52,5 +55,9 @@ def train(
         num_steps=num_steps,
         console=console,
     )
-    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
+    if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, one speaks
+        return
+    if json:
+        say_json({"checkpoint": str(last)})
+    else:
         say(str(last))

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from asyncio import sleep, to_thread
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
 
 from vernier.client import calls, connection
-from vernier.client.calls import Call, Heatmap, NewItem, Target
-from vernier.client.models import (
-    EmbedAnswer,
-    Gallery,
-    GroundAnswer,
-    Health,
-    Item,
-    ItemOutcome,
-    ItemPage,
-    ProofreadAnswer,
-    SearchAnswer,
-)
-from vernier.client.pictures import PictureOrReference
+from vernier.client.bulk import Hook, batches, journal_of, reporting
+from vernier.client.calls import Call, NewItem
+from vernier.client.methods import sending_async
+from vernier.client.models import Item, ItemOutcome
 from vernier.client.retry import Retry
 
 T = TypeVar("T")
@@ -56,6 +48,7 @@ class AsyncClient:
     ) -> None:
         self._http = httpx.AsyncClient(**connection.options(url, api_key, timeout_s), transport=transport)
         self._retry = retry or Retry()
+        self._picture = connection.lender(url, api_key, timeout_s) if transport is None else connection.no_pictures
 
     async def __aenter__(self) -> Self:
         return self
@@ -69,112 +62,21 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def search(
-        self,
-        text: str | None = None,
-        *,
-        image: PictureOrReference | None = None,
-        target: Target = "image",
-        gallery: str = "default",
-        top_k: int = 10,
-        filter: Mapping[str, Any] | None = None,
-        min_score: float | None = None,
-        rerank: int = 0,
-        explain: bool = False,
-        include: Sequence[str] | None = None,
-    ) -> SearchAnswer:
-        """Search by a text, a picture, or both.
-
-        Args:
-            text: what to look for.
-            image: a picture to look like.
-            target: whether the items' pictures or their texts are searched.
-            gallery: its name on the server.
-            top_k: most hits.
-            filter: condition on the items' metadata, as in `{"year": {"gte": 2020}}`.
-            min_score: least score of a hit.
-            rerank: how many of the best hits the fusion encoder scores again.
-            explain: whether hits come with regions and word errors.
-            include: which fields of the items come with the hits.
-        """
-        return await self._send(
-            calls.search(
-                text,
-                image=image,
-                target=target,
-                gallery=gallery,
-                top_k=top_k,
-                filter=filter,
-                min_score=min_score,
-                rerank=rerank,
-                explain=explain,
-                include=include,
-            )
-        )
-
-    async def ground(
-        self,
-        image: PictureOrReference,
-        phrases: str | Sequence[str] = (),
-        *,
-        text: str | None = None,
-        gallery: str = "default",
-        top_k: int = 1,
-        heatmap: Heatmap = "none",
-    ) -> GroundAnswer:
-        """Find phrases, or every noun phrase of a text, in a picture.
-
-        Args:
-            image: the picture.
-            phrases: what to find; or else
-            text: a text whose noun phrases are found.
-            gallery: where an `ItemReference` is.
-            top_k: most boxes per phrase.
-            heatmap: `png` or `grid` to get each phrase's heat.
-        """
-        return await self._send(calls.ground(image, phrases, text=text, gallery=gallery, top_k=top_k, heatmap=heatmap))
-
-    async def proofread(
-        self,
-        image: PictureOrReference,
-        text: str,
-        *,
-        gallery: str = "default",
-        suggestions: int = 3,
-        threshold: float | None = None,
-    ) -> ProofreadAnswer:
-        """Find the words of a text that are wrong of a picture.
-
-        Args:
-            image: the picture.
-            text: what is claimed of it.
-            gallery: where an `ItemReference` is.
-            suggestions: most suggestions per word.
-            threshold: probability from which a word is called an error; the bundle's own when None.
-        """
-        return await self._send(
-            calls.proofread(image, text, gallery=gallery, suggestions=suggestions, threshold=threshold)
-        )
-
-    async def embed(
-        self, texts: Sequence[str] = (), *, images: Sequence[PictureOrReference] = (), gallery: str = "default"
-    ) -> EmbedAnswer:
-        """Embed texts and pictures: the texts' vectors first, then the pictures'. `gallery` is where references are."""
-        return await self._send(calls.embed(texts=texts, images=images, gallery=gallery))
-
-    async def add(
-        self,
-        item_id: str,
-        *,
-        image: PictureOrReference | None = None,
-        text: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        gallery: str = "default",
-    ) -> Item:
-        """Put one item into a gallery, in place of the one with this id. It is durable when this returns."""
-        return await self._send(
-            calls.add(NewItem(id=item_id, image=image, text=text, metadata=metadata), gallery=gallery)
-        )
+    search = sending_async(calls.search)
+    ground = sending_async(calls.ground)
+    proofread = sending_async(calls.proofread)
+    embed = sending_async(calls.embed)
+    add = sending_async(calls.add)
+    item = sending_async(calls.item)
+    item_picture = sending_async(calls.item_picture)
+    page = sending_async(calls.page)
+    delete = sending_async(calls.delete)
+    galleries = sending_async(calls.galleries)
+    gallery = sending_async(calls.gallery)
+    create_gallery = sending_async(calls.create_gallery)
+    delete_gallery = sending_async(calls.delete_gallery)
+    info = sending_async(calls.info)
+    health = sending_async(calls.health)
 
     async def add_many(
         self,
@@ -183,40 +85,41 @@ class AsyncClient:
         gallery: str = "default",
         max_items: int = 64,
         max_bytes: int = 8_000_000,
-        progress: Callable[[int, int], None] | None = None,
+        progress: bool | Hook = False,
+        journal: str | os.PathLike[str] | None = None,
     ) -> AsyncIterator[ItemOutcome]:
         """Put many items into a gallery, reading them as they are sent; nothing is sent before the first is asked for.
 
-        A bad item costs only itself. Doing it again adds nothing twice, so an interrupted run is simply run again.
+        A bad item costs only itself. Doing it again adds nothing twice; with a journal, an interrupted run that is
+        simply run again does not even read again what is in the gallery.
 
         Args:
-            items: any number of them, also from a generator.
+            items: any number of them, also from a generator. One request's are held at a time.
             gallery: its name on the server.
             max_items: most items of one request.
             max_bytes: most bytes of one request (a single larger item goes alone).
-            progress: called with (items done, 0) after each request.
+            progress: True for a bar on the terminal (lines elsewhere), or what is called with (items done, items; 0
+                when their number is not known) after each request.
+            journal: a file, made when missing, that notes down what the server has acknowledged.
 
         Yields:
             What became of each item, in order.
+
+        Raises:
+            UsageError: the journal cannot be used, or is one of another gallery.
         """
         done = 0
-        batches = connection.bulk_batches(items, max_items=max_items, max_bytes=max_bytes)
-        while (batch := await to_thread(next, batches, None)) is not None:  # reading pictures may take long
-            lines, known = batch
-            answered = await self._send(calls.add_lines(lines, gallery=gallery)) if lines else []
-            for outcome in connection.merged(known, answered):
-                yield outcome
-            done += len(known)
-            if progress is not None:
-                progress(done, 0)
-
-    async def item(self, item_id: str, *, gallery: str = "default") -> Item:
-        """Return an item."""
-        return await self._send(calls.item(item_id, gallery=gallery))
-
-    async def item_picture(self, item_id: str, *, gallery: str = "default") -> bytes:
-        """Return the picture that the gallery stored of an item, as a JPEG file's bytes."""
-        return await self._send(calls.item_picture(item_id, gallery=gallery))
+        server = str(self._http.base_url)
+        with reporting(progress, items) as report, journal_of(journal, server=server, gallery=gallery) as notes:
+            read = batches(items, notes, max_items=max_items, max_bytes=max_bytes)
+            while (batch := await to_thread(next, read, None)) is not None:  # reading pictures may take long
+                answered = await self._send(calls.add_lines(batch.lines, gallery=gallery)) if batch.lines else []
+                if notes is not None:
+                    notes.note(batch, answered)
+                for outcome in batch.merged(answered):
+                    yield outcome
+                done += len(batch.known)
+                report(done)
 
     async def items(
         self, *, gallery: str = "default", filter: Mapping[str, Any] | None = None, page_size: int = 100
@@ -231,45 +134,6 @@ class AsyncClient:
             if cursor is None:
                 return
 
-    async def page(
-        self,
-        *,
-        gallery: str = "default",
-        cursor: str | None = None,
-        limit: int = 100,
-        filter: Mapping[str, Any] | None = None,
-    ) -> ItemPage:
-        """Return one page of a gallery's items; `cursor` is the `next_cursor` of the page before."""
-        return await self._send(calls.page(gallery=gallery, cursor=cursor, limit=limit, filter=filter))
-
-    async def delete(self, item_id: str, *, gallery: str = "default") -> None:
-        """Delete an item."""
-        await self._send(calls.delete(item_id, gallery=gallery))
-
-    async def galleries(self) -> list[Gallery]:
-        """Return what every gallery says of itself."""
-        return await self._send(calls.galleries())
-
-    async def gallery(self, name: str = "default") -> Gallery:
-        """Return what one gallery says of itself."""
-        return await self._send(calls.gallery(name))
-
-    async def create_gallery(self, name: str) -> Gallery:
-        """Make an empty gallery."""
-        return await self._send(calls.create_gallery(name))
-
-    async def delete_gallery(self, name: str) -> None:
-        """Delete a gallery and everything in it."""
-        await self._send(calls.delete_gallery(name))
-
-    async def info(self) -> dict[str, Any]:
-        """Return what the server says of itself: bundle, providers, limits."""
-        return await self._send(calls.info())
-
-    async def health(self) -> Health:
-        """Return whether the server is ready to answer; being not ready is an answer too."""
-        return await self._send(calls.health())
-
     async def _send(self, call: Call[T]) -> T:
         attempt = 0
         while True:
@@ -281,5 +145,5 @@ class AsyncClient:
             else:
                 wait_s = connection.wait_after_answer(self._retry, attempt, call, response)
                 if wait_s is None:
-                    return call.result(response)
+                    return connection.shown(call, response, self._picture)
             await sleep(wait_s or 0.0)

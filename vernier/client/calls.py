@@ -1,6 +1,7 @@
 """The HTTP interface as values: each function gives the request to send and how its answer is read.
 
-Nothing here sends anything, so that the sync and the async client share all of it.
+Nothing here sends anything: both clients turn these functions into their methods (`vernier.client.methods`), with their
+parameters, defaults and docstrings.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from vernier.client.retry import retry_after_s
 
 T = TypeVar("T")
 
+PictureIn = Callable[[str, str], bytes]
+"""Gives the stored picture of an item: (item id, gallery) -> the bytes of a file."""
+
 Target = Literal["image", "text"]
 Heatmap = Literal["none", "png", "grid"]
 
@@ -45,6 +49,7 @@ class Call(Generic[T]):
         read: turns a good answer into what the caller gets.
         is_repeatable: whether doing it twice is the same as doing it once.
         answers: statuses beside 2xx that are an answer, not a problem.
+        show: gives an answer what it needs to show itself in a notebook.
     """
 
     method: str
@@ -53,6 +58,7 @@ class Call(Generic[T]):
     options: dict[str, Any] = field(default_factory=dict)
     is_repeatable: bool = True
     answers: frozenset[int] = frozenset()
+    show: Callable[[T, PictureIn], None] | None = None
 
     def is_answered_by(self, response: httpx.Response) -> bool:
         """Say whether the response is an answer rather than a problem."""
@@ -87,19 +93,36 @@ class NewItem:
 
 
 def search(
-    text: str | None,
+    text: str | None = None,
     *,
-    image: PictureOrReference | None,
-    target: Target,
-    gallery: str,
-    top_k: int,
-    filter: Mapping[str, Any] | None,
-    min_score: float | None,
-    rerank: int,
-    explain: bool,
-    include: Sequence[str] | None,
+    image: PictureOrReference | None = None,
+    target: Target = "image",
+    gallery: str = "default",
+    top_k: int = 10,
+    filter: Mapping[str, Any] | None = None,
+    min_score: float | None = None,
+    rerank: int = 0,
+    explain: bool = False,
+    include: Sequence[str] | None = None,
+    negative_text: str | None = None,
+    exclude_ids: Sequence[str] = (),
 ) -> Call[SearchAnswer]:
-    """`POST /search`."""
+    """Search by a text, a picture, or both.
+
+    Args:
+        text: what to look for.
+        image: a picture to look like.
+        target: whether the items' pictures or their texts are searched.
+        gallery: its name on the server.
+        top_k: most hits.
+        filter: condition on the items' metadata, as in `{"year": {"gte": 2020}}`.
+        min_score: least score of a hit.
+        rerank: how many of the best hits the fusion encoder scores again.
+        explain: whether hits come with regions and word errors.
+        include: which fields of the items come with the hits, `metadata` and `text`.
+        negative_text: what the hits should be unlike.
+        exclude_ids: items that are not wanted among the hits.
+    """
     request = {
         "text": text,
         "target": target,
@@ -110,25 +133,37 @@ def search(
         "rerank": rerank,
         "explain": explain,
         "include": None if include is None else list(include),
+        "negative_text": negative_text,
+        "exclude_ids": list(exclude_ids) or None,
     }
     return Call(
         method="POST",
         path="/search",
         options=_with_picture(request, image),
         read=_model(SearchAnswer.model_validate_json),
+        show=lambda answer, picture: answer.shows(lambda item_id: picture(item_id, gallery)),
     )
 
 
 def ground(
     image: PictureOrReference,
-    phrases: str | Sequence[str],
+    phrases: str | Sequence[str] = (),
     *,
-    text: str | None,
-    gallery: str,
-    top_k: int,
-    heatmap: Heatmap,
+    text: str | None = None,
+    gallery: str = "default",
+    top_k: int = 1,
+    heatmap: Heatmap = "none",
 ) -> Call[GroundAnswer]:
-    """`POST /ground`."""
+    """Find phrases, or every noun phrase of a text, in a picture.
+
+    Args:
+        image: the picture.
+        phrases: what to find; or else
+        text: a text whose noun phrases are found.
+        gallery: where an `ItemReference` is.
+        top_k: most boxes per phrase.
+        heatmap: `png` or `grid` to get each phrase's heat.
+    """
     wanted = [phrases] if isinstance(phrases, str) else list(phrases)
     if bool(wanted) == (text is not None):
         raise UsageError("give either phrases, or a text whose phrases are to be found.")
@@ -138,24 +173,41 @@ def ground(
         path="/ground",
         options=_with_picture(request, image),
         read=_model(GroundAnswer.model_validate_json),
+        show=lambda answer, picture: answer.shows(_looked_at(image, gallery, picture)),
     )
 
 
 def proofread(
-    image: PictureOrReference, text: str, *, gallery: str, suggestions: int, threshold: float | None
+    image: PictureOrReference,
+    text: str,
+    *,
+    gallery: str = "default",
+    suggestions: int = 3,
+    threshold: float | None = None,
 ) -> Call[ProofreadAnswer]:
-    """`POST /proofread`."""
+    """Find the words of a text that are wrong of a picture.
+
+    Args:
+        image: the picture.
+        text: what is claimed of it.
+        gallery: where an `ItemReference` is.
+        suggestions: most suggestions per word.
+        threshold: probability from which a word is called an error; the bundle's own when None.
+    """
     request = {"text": text, "gallery": gallery, "suggestions": suggestions, "threshold": threshold}
     return Call(
         method="POST",
         path="/proofread",
         options=_with_picture(request, image),
         read=_model(ProofreadAnswer.model_validate_json),
+        show=lambda answer, picture: answer.shows(_looked_at(image, gallery, picture)),
     )
 
 
-def embed(*, texts: Sequence[str], images: Sequence[PictureOrReference], gallery: str) -> Call[EmbedAnswer]:
-    """`POST /embed`: the texts first, then the pictures."""
+def embed(
+    texts: Sequence[str] = (), *, images: Sequence[PictureOrReference] = (), gallery: str = "default"
+) -> Call[EmbedAnswer]:
+    """Embed texts and pictures: the texts' vectors first, then the pictures'. `gallery` is where references are."""
     inputs = [{"text": text} for text in texts] + [{"image": reference(image)} for image in images]
     return Call(
         method="POST",
@@ -165,17 +217,25 @@ def embed(*, texts: Sequence[str], images: Sequence[PictureOrReference], gallery
     )
 
 
-def add(item: NewItem, *, gallery: str) -> Call[Item]:
-    """`PUT /galleries/{g}/items/{id}`."""
-    path = _item_path(gallery, item.id)
-    if item.image is None or isinstance(item.image, UrlReference | ItemReference):
-        return Call(method="PUT", path=path, options={"json": _item_body(item)}, read=_model(Item.model_validate_json))
+def add(
+    item_id: str,
+    *,
+    image: PictureOrReference | None = None,
+    text: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    gallery: str = "default",
+) -> Call[Item]:
+    """Put one item into a gallery, in place of the one with this id. It is durable when this returns."""
+    path = _item_path(gallery, item_id)
+    if image is None or isinstance(image, UrlReference | ItemReference):
+        body = _item_body(NewItem(id=item_id, image=image, text=text, metadata=metadata))
+        return Call(method="PUT", path=path, options={"json": body}, read=_model(Item.model_validate_json))
     parts: dict[str, Any] = {
-        "image": ("image", encoded(item.image), "application/octet-stream"),
-        "metadata": (None, json.dumps(dict(item.metadata or {})), "application/json"),
+        "image": ("image", encoded(image), "application/octet-stream"),
+        "metadata": (None, json.dumps(dict(metadata or {})), "application/json"),
     }
-    if item.text is not None:
-        parts["text"] = (None, item.text, "text/plain; charset=utf-8")
+    if text is not None:
+        parts["text"] = (None, text, "text/plain; charset=utf-8")
     return Call(method="PUT", path=path, options={"files": parts}, read=_model(Item.model_validate_json))
 
 
@@ -199,23 +259,34 @@ def item_line(item: NewItem) -> bytes:
     return json.dumps({"id": item.id, **_item_body(item)}, ensure_ascii=False).encode()
 
 
-def item(item_id: str, *, gallery: str) -> Call[Item]:
-    """`GET /galleries/{g}/items/{id}`."""
-    return Call(method="GET", path=_item_path(gallery, item_id), read=_model(Item.model_validate_json))
+def item(item_id: str, *, gallery: str = "default") -> Call[Item]:
+    """Return an item."""
+    return Call(
+        method="GET",
+        path=_item_path(gallery, item_id),
+        read=_model(Item.model_validate_json),
+        show=lambda answer, picture: answer.shows(lambda item_id: picture(item_id, gallery)),
+    )
 
 
-def item_picture(item_id: str, *, gallery: str) -> Call[bytes]:
-    """`GET /galleries/{g}/items/{id}/image`."""
+def item_picture(item_id: str, *, gallery: str = "default") -> Call[bytes]:
+    """Return the picture that the gallery stored of an item, as a JPEG file's bytes."""
     return Call(method="GET", path=f"{_item_path(gallery, item_id)}/image", read=lambda response: response.content)
 
 
-def delete(item_id: str, *, gallery: str) -> Call[None]:
-    """`DELETE /galleries/{g}/items/{id}`."""
+def delete(item_id: str, *, gallery: str = "default") -> Call[None]:
+    """Delete an item."""
     return Call(method="DELETE", path=_item_path(gallery, item_id), read=lambda _: None)
 
 
-def page(*, gallery: str, cursor: str | None, limit: int, filter: Mapping[str, Any] | None) -> Call[ItemPage]:
-    """`GET /galleries/{g}/items`."""
+def page(
+    *,
+    gallery: str = "default",
+    cursor: str | None = None,
+    limit: int = 100,
+    filter: Mapping[str, Any] | None = None,
+) -> Call[ItemPage]:
+    """Return one page of a gallery's items; `cursor` is the `next_cursor` of the page before."""
     params = {"cursor": cursor, "limit": limit, "filter": None if filter is None else json.dumps(filter)}
     return Call(
         method="GET",
@@ -226,7 +297,7 @@ def page(*, gallery: str, cursor: str | None, limit: int, filter: Mapping[str, A
 
 
 def galleries() -> Call[list[Gallery]]:
-    """`GET /galleries`."""
+    """Return what every gallery says of itself."""
     return Call(
         method="GET",
         path="/galleries",
@@ -234,13 +305,13 @@ def galleries() -> Call[list[Gallery]]:
     )
 
 
-def gallery(name: str) -> Call[Gallery]:
-    """`GET /galleries/{g}`."""
+def gallery(name: str = "default") -> Call[Gallery]:
+    """Return what one gallery says of itself."""
     return Call(method="GET", path=_gallery_path(name), read=_model(Gallery.model_validate_json))
 
 
 def create_gallery(name: str) -> Call[Gallery]:
-    """`POST /galleries`."""
+    """Make an empty gallery."""
     return Call(
         method="POST",
         path="/galleries",
@@ -251,18 +322,31 @@ def create_gallery(name: str) -> Call[Gallery]:
 
 
 def delete_gallery(name: str) -> Call[None]:
-    """`DELETE /galleries/{g}`."""
+    """Delete a gallery and everything in it."""
     return Call(method="DELETE", path=_gallery_path(name), read=lambda _: None)
 
 
 def info() -> Call[dict[str, Any]]:
-    """`GET /info`."""
+    """Return what the server says of itself: bundle, providers, limits."""
     return Call(method="GET", path="/info", read=lambda response: dict(response.json()))
 
 
 def health() -> Call[Health]:
-    """`GET /health/ready`."""
+    """Return whether the server is ready to answer; being not ready is an answer too."""
     return Call(method="GET", path="/health/ready", read=_read_health, answers=frozenset({503}))
+
+
+def _looked_at(image: PictureOrReference, gallery: str, picture: PictureIn) -> Callable[[], bytes]:
+    """What gives the picture that was asked about once more, when an answer is shown."""
+
+    def look() -> bytes:
+        if isinstance(image, ItemReference):
+            return picture(image.id, gallery)
+        if isinstance(image, UrlReference):
+            raise ClientError(f"the picture at {image.url} was fetched by the server and is not here.")
+        return encoded(image)
+
+    return look
 
 
 def _model(validate: Callable[[bytes], T]) -> Callable[[httpx.Response], T]:

@@ -1,16 +1,17 @@
 """What both clients know of a connection: where it goes, with which headers, and what a failed sending means."""
 
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
-from runtime.errors import UsageError, VernierError
-from vernier.client.calls import Call, NewItem, item_line
-from vernier.client.errors import ServerUnreachableError
-from vernier.client.models import ItemOutcome, Problem
+from runtime.errors import UsageError
+from vernier.client import calls
+from vernier.client.calls import Call, PictureIn
+from vernier.client.errors import ClientError, ServerUnreachableError
 from vernier.client.retry import Retry, retry_after_s
+
+T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -41,6 +42,19 @@ def options(url: str | None, api_key: str | None, timeout_s: float) -> dict[str,
 def request_of(call: Call[Any], client: httpx.Client | httpx.AsyncClient) -> httpx.Request:
     """Build the request of a call; a fresh one for each sending."""
     return client.build_request(call.method, call.path, **call.options)
+
+
+def shown(call: Call[T], response: httpx.Response, picture: PictureIn) -> T:
+    """Return a call's answer, with what it needs to show itself in a notebook.
+
+    Raises:
+        ApiError: the server answered with a problem.
+        ClientError: the answer is not one that this client understands.
+    """
+    answer = call.result(response)
+    if call.show is not None:
+        call.show(answer, picture)
+    return answer
 
 
 def wait_after_answer(retry: Retry, attempt: int, call: Call[Any], response: httpx.Response) -> float | None:
@@ -80,45 +94,27 @@ def _unreachable(error: httpx.TransportError) -> ServerUnreachableError:
     return ServerUnreachableError(f"the connection to {where} broke ({error or type(error).__name__}).")
 
 
-def bulk_batches(
-    items: Iterable[NewItem], *, max_items: int, max_bytes: int
-) -> Iterator[tuple[list[bytes], list[ItemOutcome | None]]]:
-    """Cut items into the lines of bulk writes, never holding more than one of them.
+def lender(url: str | None, api_key: str | None, timeout_s: float) -> PictureIn:
+    """Return what gives an answer the stored pictures that it shows, over a connection of its own.
 
-    Yields:
-        The lines to send and, in the items' order, the outcomes known already: None for an item whose line is sent, a
-        problem for one whose picture cannot be read here.
+    An answer may be shown when the client is closed, and in a notebook whose event loop runs.
     """
-    lines: list[bytes] = []
-    outcomes: list[ItemOutcome | None] = []
-    size = 0
-    for item in items:
-        line = _line_or_problem(item)
-        if lines and isinstance(line, bytes) and size + len(line) > max_bytes:
-            yield lines, outcomes
-            lines, outcomes, size = [], [], 0
-        if isinstance(line, bytes):
-            lines.append(line)
-            outcomes.append(None)
-            size += len(line) + 1
-        else:
-            outcomes.append(line)
-        if len(outcomes) >= max_items:
-            yield lines, outcomes
-            lines, outcomes, size = [], [], 0
-    if outcomes:
-        yield lines, outcomes
+
+    def picture(item_id: str, gallery: str) -> bytes:
+        call = calls.item_picture(item_id, gallery=gallery)
+        with httpx.Client(**options(url, api_key, timeout_s)) as http:
+            try:
+                return call.result(http.send(request_of(call, http)))
+            except httpx.TransportError as error:
+                raise _unreachable(error) from error
+
+    return picture
 
 
-def _line_or_problem(item: NewItem) -> bytes | ItemOutcome:
-    try:
-        return item_line(item)
-    except VernierError as error:
-        return ItemOutcome(id=item.id, problem=Problem(code=error.code, status=422, detail=str(error)))
+def no_pictures(item_id: str, gallery: str) -> bytes:
+    """Say that an answer which came over a transport of the caller's own has nothing to show its pictures with.
 
-
-def merged(outcomes: list[ItemOutcome | None], answered: list[ItemOutcome]) -> Iterator[ItemOutcome]:
-    """Put the server's outcomes in the places of the lines that were sent."""
-    rest = iter(answered)
-    for outcome in outcomes:
-        yield next(rest) if outcome is None else outcome
+    Raises:
+        ClientError: always.
+    """
+    raise ClientError(f"the picture of {item_id} in {gallery} can be shown by a client of a server's address alone.")

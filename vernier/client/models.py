@@ -1,17 +1,51 @@
 """What the server answers, typed. Fields that a newer server adds are ignored.
 
-Boxes are (x0, y0, x1, y1) in pixels of the picture as sent; spans are character offsets of the text as sent.
+Boxes are (x0, y0, x1, y1) in pixels of the picture as sent; spans are character offsets of the text as sent. In a
+notebook answers show their pictures (`vernier.client.display`), which are fetched when they are shown.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from vernier.client.errors import ClientError
 
 Box = tuple[float, float, float, float]
 
 
+PictureOf = Callable[[str], bytes]
+"""Gives the stored picture of an item as the bytes of a file."""
+
+_G = TypeVar("_G")
+
+
+def _of(given: _G | None) -> _G:
+    if given is None:
+        raise ClientError("this answer came over no client of a server's address, so it has no picture to show.")
+    return given
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _OfOnePicture(_Answer):
+    """An answer about a picture that the caller has."""
+
+    _look: Callable[[], bytes] | None = PrivateAttr(default=None)
+
+    def shows(self, look: Callable[[], bytes]) -> None:
+        """Take what gives the picture."""
+        self._look = look
+
+    def picture(self) -> bytes:
+        """Return the picture that was asked about, as the bytes of a file.
+
+        Raises:
+            VernierError: it cannot be had again.
+        """
+        return _of(self._look)()
 
 
 class Region(_Answer):
@@ -34,7 +68,7 @@ class WordError(_Answer):
 
 
 class Hit(_Answer):
-    """One result of a search.
+    """One result of a search. A notebook shows its picture with its regions.
 
     Attributes:
         score: cosine similarity.
@@ -52,6 +86,24 @@ class Hit(_Answer):
     image_size: tuple[int, int] | None = None
     regions: tuple[Region, ...] | None = None
     words: tuple[WordError, ...] | None = None
+    _picture: PictureOf | None = PrivateAttr(default=None)
+
+    def shows(self, picture: PictureOf) -> None:
+        """Take what gives the stored picture of an item."""
+        self._picture = picture
+
+    def picture(self) -> bytes:
+        """Return the stored picture of the item, as the bytes of a file.
+
+        Raises:
+            VernierError: it has none, or it cannot be had.
+        """
+        return _of(self._picture)(self.id)
+
+    def _repr_html_(self) -> str:
+        from vernier.client.display import hits_html
+
+        return hits_html([self])
 
 
 class SearchedGallery(_Answer):
@@ -68,6 +120,16 @@ class SearchAnswer(_Answer):
     hits: tuple[Hit, ...]
     gallery: SearchedGallery
     timings_ms: dict[str, float] = {}
+
+    def shows(self, picture: PictureOf) -> None:
+        """Take what gives the stored picture of an item."""
+        for hit in self.hits:
+            hit.shows(picture)
+
+    def _repr_html_(self) -> str:
+        from vernier.client.display import hits_html
+
+        return hits_html(self.hits)
 
 
 class ScoredBox(_Answer):
@@ -94,8 +156,8 @@ class Grounding(_Answer):
     heatmap: str | tuple[tuple[float, ...], ...] | None = None
 
 
-class GroundAnswer(_Answer):
-    """Where each phrase is.
+class GroundAnswer(_OfOnePicture):
+    """Where each phrase is. A notebook shows the picture with its boxes.
 
     Attributes:
         image_size: (width, height) of the upright picture in pixels.
@@ -106,6 +168,11 @@ class GroundAnswer(_Answer):
     image_size: tuple[int, int]
     method: str | None = None
     timings_ms: dict[str, float] = {}
+
+    def _repr_html_(self) -> str:
+        from vernier.client.display import ground_html
+
+        return ground_html(self)
 
 
 class Suggestion(_Answer):
@@ -126,8 +193,8 @@ class JudgedWord(_Answer):
     suggestions: tuple[Suggestion, ...] = ()
 
 
-class ProofreadAnswer(_Answer):
-    """A text proofread against a picture.
+class ProofreadAnswer(_OfOnePicture):
+    """A text proofread against a picture. A notebook shows both, each word coloured by how likely it is wrong.
 
     Attributes:
         match: calibrated probability that the text as sent is true of the picture.
@@ -139,6 +206,11 @@ class ProofreadAnswer(_Answer):
     match: float
     method: str | None = None
     timings_ms: dict[str, float] = {}
+
+    def _repr_html_(self) -> str:
+        from vernier.client.display import proofread_html
+
+        return proofread_html(self)
 
 
 class EmbedAnswer(_Answer):
@@ -169,7 +241,7 @@ class Gallery(_Answer):
 
 
 class Item(_Answer):
-    """What a gallery holds under an id.
+    """What a gallery holds under an id. A notebook shows its picture.
 
     Attributes:
         targets: the vectors it has: `image`, `text`.
@@ -184,6 +256,24 @@ class Item(_Answer):
     has_picture: bool = False
     digest: str | None = None
     outcome: str | None = None
+    _picture: PictureOf | None = PrivateAttr(default=None)
+
+    def shows(self, picture: PictureOf) -> None:
+        """Take what gives the stored picture of an item."""
+        self._picture = picture
+
+    def picture(self) -> bytes:
+        """Return the stored picture, as the bytes of a file.
+
+        Raises:
+            VernierError: there is none, or it cannot be had.
+        """
+        return _of(self._picture)(self.id)
+
+    def _repr_html_(self) -> str:
+        from vernier.client.display import item_html
+
+        return item_html(self)
 
 
 class ItemPage(_Answer):
@@ -203,7 +293,12 @@ class Problem(_Answer):
 
 
 class ItemOutcome(_Answer):
-    """What became of one item of a bulk write: `outcome` is created, replaced or unchanged, or there is a problem."""
+    """What became of one item of a bulk write.
+
+    Attributes:
+        outcome: created, replaced or unchanged; `skipped` when the journal had it; None when there is a problem.
+        problem: why the item is not in the gallery.
+    """
 
     id: str | None = None
     outcome: str | None = None

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from vernier.cli.progress import progress
+from vernier.progress import progress
 
 ROOT = Path(__file__).resolve().parents[3]
 
 WORK = """
-from vernier.cli.progress import progress
+from vernier.progress import progress
 with progress("Working") as hook:
     for done in range(1, 8):
         hook(done, 7)
@@ -24,7 +24,7 @@ def test_lines_come_at_first_then_now_and_then_and_at_the_end(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 1.0, 2.0, 7.0, 8.0, 9.0])
-    monkeypatch.setattr("vernier.cli.progress.monotonic", lambda: next(clock))
+    monkeypatch.setattr("vernier.progress.monotonic", lambda: next(clock))
     with progress("Working") as hook:
         for done in range(1, 6):
             hook(done, 5)
