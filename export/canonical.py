@@ -119,5 +119,5 @@ def _numbered(values: list[onnx.ValueInfoProto], prefix: str) -> dict[str, str]:
 def _raw(tensor: onnx.TensorProto) -> onnx.TensorProto:
     """The one way to hold numbers, of several that ONNX allows."""
     if tensor.HasField("raw_data") or tensor.data_type == onnx.TensorProto.STRING:
-        return onnx.TensorProto.FromString(tensor.SerializeToString())
+        return tensor
     return onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name)

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import onnx
 import torch
 from torch.export import Dim
 
@@ -35,12 +34,10 @@ def write_onnx(plan: GraphPlan, file: Path, *, max_subwords: int) -> None:
         example, shapes = {plan.front.through: plan.front.example}, {plan.front.through: {0: dims[BATCH]}}
     try:
         with _quiet():
-            torch.onnx.export(
+            exported = torch.onnx.export(
                 plan.module.eval(),
                 tuple(example.values()),
-                str(file),
                 dynamo=True,
-                external_data=False,
                 opset_version=OPSET,
                 input_names=list(example),
                 output_names=[output.name for output in plan.outputs],
@@ -49,9 +46,11 @@ def write_onnx(plan: GraphPlan, file: Path, *, max_subwords: int) -> None:
             )
     except Exception as error:  # the exporter raises almost anything
         raise ExportError(f"the {plan.name} graph cannot be expressed in ONNX: {error}") from error
+    assert exported is not None
+    model = exported.model_proto
     if plan.front is not None:
-        put_in_front(plan.front.graph, file, through=plan.front.through)
-    save_canonical(onnx.load(file), file)
+        model = put_in_front(plan.front.graph, model, through=plan.front.through)
+    save_canonical(model, file)
 
 
 @contextlib.contextmanager
