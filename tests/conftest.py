@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("explore", max_examples=500)
+settings.load_profile("repeatable")  # the same examples every time; `--hypothesis-profile explore` looks for new ones
 
 ROOT = Path(__file__).resolve().parent.parent
 
