@@ -165,7 +165,9 @@ class LargeIndex:
 
     def lay(self) -> None:
         """Read the codes that the file holds from there from now on; others may search meanwhile."""
-        self._region.lay(self.file.path, self.file.count * self.codec.num_bytes)
+        self._region.lay(
+            self.file.path, self.file.count * self.codec.num_bytes, start=self._num_laid * self.codec.num_bytes
+        )
         self._num_laid = self.file.count
 
     def refit(self, fit: Fit) -> None:
