@@ -6,7 +6,7 @@ Requests of every kind come at random moments: searches by text and picture, som
 proofreading, embeddings, pages, pictures, items that are written, replaced and deleted, bulk writes, broken pictures,
 requests that are wrong, and clients that leave in the middle. Each kind has the statuses that it may be answered with;
 any other is an error. Resident memory is sampled every few seconds; the median of the last third of the time is held
-against that of the second third.
+against that of the second third. When both processes are stopped for a while, that time does not count.
 """
 
 import argparse
@@ -33,6 +33,8 @@ _IDS = 400
 _TEXTS = 4_000
 _BOUNDARY = "soak"
 _FLAT = 0.03
+_STOPPED_S = 2.0  # when a request is so late, the machine slept
+_PATIENCE_S = 3600.0
 
 Request = tuple[str, str, bytes, str]
 """Method, path, body and its type."""
@@ -64,7 +66,10 @@ def main() -> int:
     encoder = Encoder.load(options.bundle, provider="cpu", num_threads=1)
     with tempfile.TemporaryDirectory() as folder:
         galleries = Path(folder) / "galleries"
-        with running(galleries, options.bundle, VERNIER_CACHE_BYTES="", VERNIER_MAX_WAIT_MS="10000") as server:
+        patient = {f"VERNIER_{name}_TIMEOUT_S": f"{_PATIENCE_S:.0f}" for name in ("REQUEST", "CANARY")}
+        with running(
+            galleries, options.bundle, VERNIER_CACHE_BYTES="", VERNIER_MAX_WAIT_MS="10000", **patient
+        ) as server:
             soak = _Soak(server, kinds(encoder.has_fusion), options.per_s)
             cpu_s = server.cpu_s()
             asyncio.run(soak.run(60 * options.minutes))
@@ -72,6 +77,7 @@ def main() -> int:
     report = {
         "provenance": made_by("benchmarks.soak"),
         "minutes": options.minutes,
+        "stopped_minutes": soak.stopped_s / 60,
         "per_s": options.per_s,
         "server_cores": cpu_s / (60 * options.minutes),
         **soak.report(),
@@ -132,7 +138,13 @@ def kinds(has_fusion: bool) -> dict[str, Kind]:
 
 
 class _Soak:
-    """The traffic and what was seen of it."""
+    """The traffic and what was seen of it.
+
+    Attributes:
+        stopped_s: seconds in which nothing ran.
+    """
+
+    stopped_s = 0.0
 
     def __init__(self, server: Server, of: Mapping[str, Kind], per_s: float) -> None:
         self._server, self._kinds, self._per_s = server, of, per_s
@@ -141,16 +153,19 @@ class _Soak:
         self._seconds: list[float] = []
         self._statuses: Counter[tuple[str, int]] = Counter()
         self._left = 0
-        self._resident: list[tuple[float, float]] = []
+        self._resident: list[float] = []
 
     async def run(self, seconds: float) -> None:
         """Keep it up for so long."""
-        started = due = time.perf_counter()
-        watching = asyncio.create_task(self._watch(started))
+        due = time.perf_counter()
+        until = due + seconds
+        watching = asyncio.create_task(self._watch())
         tasks: set[asyncio.Task[None]] = set()
         names, shares = list(self._kinds), [kind.share for kind in self._kinds.values()]
-        while due < started + seconds:
+        while due < until:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            if (late_s := time.perf_counter() - due) > _STOPPED_S:
+                self.stopped_s, due, until = self.stopped_s + late_s, due + late_s, until + late_s
             [name] = self._rng.choices(names, shares)
             task = asyncio.create_task(self._leave(name) if self._rng.random() < 0.01 else self._call(name, due))
             tasks.add(task)
@@ -164,10 +179,7 @@ class _Soak:
     def report(self) -> dict[str, Any]:
         """Say what was seen."""
         length = len(self._resident)
-        second, last = (
-            statistics.median(size for _, size in self._resident[length * at // 3 : length * (at + 1) // 3])
-            for at in (1, 2)
-        )
+        second, last = (statistics.median(self._resident[length * at // 3 : length * (at + 1) // 3]) for at in (1, 2))
         unexpected = {
             f"{name}: {status}": count
             for (name, status), count in sorted(self._statuses.items())
@@ -185,14 +197,14 @@ class _Soak:
             "resident_mb": {
                 "second_third": second,
                 "last_third": last,
-                "by_minute": [size for at, (_, size) in enumerate(self._resident) if at % round(60 / _SAMPLE_S) == 0],
+                "by_minute": self._resident[:: round(60 / _SAMPLE_S)],
             },
             "growth": last / second - 1,
             "is_flat": abs(last / second - 1) <= _FLAT,
         }
 
     async def _call(self, name: str, due: float) -> None:
-        connection = self._idle.pop() if self._idle else Connection(self._server.address)
+        connection = self._idle.pop() if self._idle else Connection(self._server.address, patience_s=_PATIENCE_S)
         answer = await connection.call(self._bytes(name), due)
         self._idle.append(connection)
         self._statuses[name, answer.status] += 1
@@ -211,9 +223,9 @@ class _Soak:
         method, path, body, content_type = self._kinds[name].make()
         return request_bytes(path, body, content_type, host=self._server.url.removeprefix("http://"), method=method)
 
-    async def _watch(self, started: float) -> None:
+    async def _watch(self) -> None:
         while True:
-            self._resident.append((time.perf_counter() - started, self._server.resident_mb()))
+            self._resident.append(self._server.resident_mb())
             await asyncio.sleep(_SAMPLE_S)
 
 

@@ -101,7 +101,9 @@ class Door:
                 self._let_in(scope, visit)
             except VernierError as error:
                 state["error_code"] = error.code
-                visit.refusal = error
+                # Without its traceback, whose frames hold the visit: in a flood such circles fill the memory until the
+                # garbage collector stops everything to find them.
+                visit.refusal = error.with_traceback(None)
         return visit
 
     def takes_in(self, visit: Visit) -> bool:

@@ -4,10 +4,10 @@ The middleware knocks at the same door, so that a server without this protocol r
 """
 
 import asyncio
+import functools
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -33,9 +33,9 @@ class Protocol(HttpToolsProtocol):
 
     _overdue: asyncio.TimerHandle | None = None
 
-    def __init__(self, config: Config, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  as uvicorn has it
-        super().__init__(config, *arguments, **options)
-        self._proxies = ProxyHeadersMiddleware(_nothing, trusted_hosts=config.forwarded_allow_ips)
+    @functools.cached_property
+    def _proxies(self) -> ProxyHeadersMiddleware:
+        return ProxyHeadersMiddleware(_nothing, trusted_hosts=self.config.forwarded_allow_ips)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401  as uvicorn has it
         service: Service = self.config.app.state.service  # type: ignore[union-attr]
