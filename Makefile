@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check unit e2e bench loadtest demo-bundle photos ablation gpu lock clean
+.PHONY: help setup serve test check unit e2e web bench loadtest demo-bundle photos ablation gpu lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 16
@@ -63,6 +63,14 @@ unit: $(VENV)/.dev ## the quick tests alone
 e2e: $(VENV)/.dev ## the tests through every folder, with a real browser
 	@scripts/chromium.sh
 	@$(BIN)/python -m pytest -q tests/e2e $(ARGS)
+
+# Only who changes the page needs node: what it makes is in the repository, and a test says whether it is of these sources.
+web: web/node_modules/.package-lock.json ## build the web page from web/ into server/web (needs node 20 or newer)
+	@cd web && npm run --silent build
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	@echo "installing what the page is built with"
+	@cd web && npm ci --silent && touch node_modules/.package-lock.json
 
 photos: $(VENV)/.dev ## train, export, index and evaluate the photo recipe on DATA=… (40 minutes on 2 cores; resumable)
 	@$(PIP) --no-deps -r requirements/photos.txt

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import ROOT
+from tests.e2e.pages import fill_gallery, watched_page
 
 PROGRAM = """
 import sys
@@ -102,3 +103,20 @@ def browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server for all tests of the page, whose default gallery they leave as it is."""
+    running = start_server(tmp_path_factory.mktemp("page"))
+    fill_gallery(running.url)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, filled: RunningServer) -> Iterator[Page]:
+    """The page, opened; what it must not say or ask fails the test."""
+    with watched_page(browser, filled.url) as page:
+        page.goto(filled.url)
+        yield page

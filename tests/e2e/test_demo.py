@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import ROOT
 from tests.e2e.conftest import free_port
-from tests.e2e.test_page import find, keep
+from tests.e2e.pages import find, keep
 
 pytestmark = pytest.mark.browser
 

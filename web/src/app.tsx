@@ -1,0 +1,328 @@
+// The page: what is asked, what was found, and what is open over it.
+
+import { useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
+
+import { AddDialog } from "./add-dialog";
+import { call, Trouble } from "./api";
+import { ActiveFilters, Filters } from "./filters";
+import { find, isAsking, type Finding } from "./finding";
+import { nameOfFile, useAnswer, useLatest, useTimed, type Answer } from "./hooks";
+import { Pen, Plus } from "./icons";
+import { KeyDialog } from "./key";
+import { chosen, dropped, isPicture, type Found } from "./pictures";
+import { addressOf, NOTHING, PER_PAGE, queryOf, type Query } from "./query";
+import { Ghosts, Results, type Entry } from "./results";
+import { Running, RunningDialog } from "./running";
+import { SearchBar } from "./search-bar";
+import { TroubleNote } from "./trouble";
+import type { Info } from "./types";
+import { milliseconds } from "./words";
+import { Viewer, type Subject } from "./viewer";
+
+/** Pictures of one's own that were searched with; an address cannot hold them, but the way back can find them here. */
+const files = new Map<string, File>();
+
+export function App() {
+  const [query, setQuery] = useState<Query>(() => queryOf(location.search));
+  const [file, setFile] = useState<File | null>(null);
+  const [looked, setLooked] = useState<File | "nothing" | null>(null);
+  const [adding, setAdding] = useState<Found[] | null>(null);
+  const [isTelling, setTelling] = useState(false);
+  const [isFiltering, setFiltering] = useState(false);
+  const [wrongFile, setWrongFile] = useState<Trouble | null>(null);
+  const [numAdded, setNumAdded] = useState(0);
+
+  const info = useAnswer<Info>(`info ${numAdded}`, (signal) => call<Info>("/info", { signal }), { keeps: true });
+  const limits = info.value?.limits ?? null;
+  const { open, caption, ...asked } = query;
+  const question = limits && JSON.stringify([asked, nameOfFile(file), numAdded]);
+  const finding = useAnswer<Finding & { of: string }>(question, async (signal) => ({
+    ...(await find(query, file, limits!, signal)),
+    of: topicOf(query, file),
+  }));
+  const searched = useTimed(["/search"]);
+  const lookedAt = [useTimed(["/ground"]), useTimed(["/proofread"]), useTimed(["/identify"])];
+
+  const go = (change: Partial<Query>, { picture = file, isStep = true }: { picture?: File | null; isStep?: boolean } = {}) => {
+    const now = { ...query, ...change };
+    setQuery(now);
+    setFile(picture);
+    setWrongFile(null);
+    if (picture) files.set(nameOfFile(picture), picture);
+    history[isStep ? "pushState" : "replaceState"](nameOfFile(picture), "", addressOf(now));
+  };
+  /** Ask something else: from the top, and with nothing open. */
+  const askFor = (change: Partial<Query>, picture: File | null = file) => {
+    setLooked(null);
+    go({ count: PER_PAGE, open: null, caption: null, ...change }, { picture });
+    scrollTo({ top: 0 });
+  };
+  const searchWith = (picture: File | null) => {
+    if (picture && !isPicture(picture)) setWrongFile(new Trouble("This is not a picture", picture.name));
+    else askFor({ like: null }, picture);
+  };
+  const take = (found: Found[], hasFolder: boolean) => {
+    const [first] = found;
+    if (adding !== null || hasFolder || found.length > 1) setAdding(found);
+    else if (first && (looked !== null || open !== null) && isPicture(first.file)) setLooked(first.file);
+    else if (first) searchWith(first.file);
+  };
+
+  const comeBack = useLatest(() => {
+    setQuery(queryOf(location.search));
+    setFile(files.get(String(history.state)) ?? null);
+    setLooked(null);
+  });
+  useEffect(() => {
+    addEventListener("popstate", comeBack);
+    return () => removeEventListener("popstate", comeBack);
+  }, []);
+  const isDragging = useDrops(take);
+
+  const entries = finding.value?.entries ?? [];
+  const at = entries.findIndex(({ id }) => id === open);
+  const subject: Subject | undefined =
+    looked === "nothing" ? null : (looked ?? (open === null ? undefined : { gallery: query.gallery, id: open }));
+  const entry = looked === null ? (entries[at] ?? null) : null;
+  const close = () => {
+    if (looked !== null) setLooked(null);
+    else go({ open: null, caption: null });
+  };
+  return (
+    <>
+      <header class="top">
+        <a class="skip" href="#hits">
+          Skip to the results
+        </a>
+        <a
+          class="brand"
+          href="/"
+          aria-label="Vernier, start page"
+          onClick={(event) => {
+            event.preventDefault();
+            askFor({ ...NOTHING, gallery: query.gallery }, null);
+          }}
+        >
+          <img src="/web/icon.svg" alt="" width="32" height="32" />
+          <span>Vernier</span>
+        </a>
+        <Running info={info} gallery={query.gallery} timed={searched} onOpen={() => setTelling(true)} />
+        <nav class="tools" aria-label="Tools">
+          <GalleryChoice info={info} gallery={query.gallery} onGallery={(gallery) => askFor({ gallery, like: null, filter: null })} />
+          <button type="button" class="quiet small" onClick={() => setLooked(file ?? "nothing")}>
+            <Pen /> Check a caption
+          </button>
+          <button type="button" class="quiet small" onClick={() => setAdding([])}>
+            <Plus /> Add pictures
+          </button>
+        </nav>
+      </header>
+
+      <main>
+        <h1 class={isAsking(query, file) ? "unseen" : ""}>
+          Search pictures by what is <em>exactly</em> in them
+        </h1>
+        <SearchBar
+          query={query}
+          file={file}
+          canRerank={info.value?.bundle.rerank ?? false}
+          numFilters={Object.keys(query.filter ?? {}).length}
+          isFiltering={isFiltering}
+          onFilter={() => setFiltering(!isFiltering)}
+          onAsk={askFor}
+          onPicture={searchWith}
+          onLook={() => (file ? setLooked(file) : go({ open: query.like, caption: null }))}
+        />
+        {isFiltering && <Filters gallery={query.gallery} filter={query.filter} onFilter={(filter) => askFor({ filter })} />}
+        <ActiveFilters filter={query.filter} onFilter={(filter) => askFor({ filter })} />
+        {!isAsking(query, file) && !query.filter && <Examples entries={entries} onText={(text) => askFor({ text })} />}
+        {wrongFile && <TroubleNote trouble={wrongFile} />}
+        {info.trouble && <TroubleNote trouble={info.trouble} onRetry={info.again} />}
+        <Table
+          {...{ finding, query, file, info }}
+          isAsking={isAsking(query, file)}
+          onAdd={() => setAdding([])}
+          onUnfilter={() => askFor({ filter: null })}
+          onMore={() => go({ count: query.count + PER_PAGE }, { isStep: false })}
+          onOpen={(id) => go({ open: id, caption: null })}
+          onAlike={(like) => askFor({ text: "", like, target: "image" }, null)}
+        />
+      </main>
+
+      {isDragging && (
+        <div class="drop" aria-hidden="true">
+          <p>{adding ? "Drop to add" : "Drop a picture to search with it, a folder to add it"}</p>
+        </div>
+      )}
+      {subject !== undefined && (
+        <Viewer
+          subject={subject}
+          gallery={query.gallery}
+          entry={entry}
+          text={textFor(query, entry)}
+          onText={(text) => looked === null && go({ caption: text }, { isStep: false })}
+          onStep={
+            entry && entries.length > 1
+              ? (by) => go({ open: entries[(at + by + entries.length) % entries.length]!.id, caption: null }, { isStep: false })
+              : null
+          }
+          onAlike={(picture) =>
+            picture instanceof File
+              ? askFor({ text: "", like: null, target: "image" }, picture)
+              : askFor({ text: "", like: picture.id, target: "image" }, null)
+          }
+          onPicture={setLooked}
+          onClose={close}
+        />
+      )}
+      {adding && limits && (
+        <AddDialog
+          gallery={query.gallery}
+          limits={limits}
+          found={adding}
+          onFound={setAdding}
+          onClose={(hasAdded) => {
+            setAdding(null);
+            if (hasAdded) setNumAdded(numAdded + 1);
+          }}
+        />
+      )}
+      {isTelling && <RunningDialog info={info} timed={[searched, ...lookedAt]} onClose={() => setTelling(false)} />}
+      <KeyDialog />
+    </>
+  );
+}
+
+/** What a picture is held against at first: what was written here, else what it was found by, else its own text. */
+function textFor(query: Query, entry: Entry | null): string {
+  if (query.caption !== null) return query.caption;
+  return query.target === "text" ? (entry?.text ?? query.text) : query.text;
+}
+
+function GalleryChoice({ info, gallery, onGallery }: { info: Answer<Info>; gallery: string; onGallery: (name: string) => void }) {
+  const galleries = info.value?.galleries ?? [];
+  if (galleries.length < 2) return null;
+  return (
+    <label class="gallery">
+      <span>Gallery</span>{" "}
+      <select value={gallery} onChange={(event) => onGallery(event.currentTarget.value)}>
+        {galleries.map(({ name }) => (
+          <option key={name}>{name}</option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+function Examples({ entries, onText }: { entries: Entry[]; onText: (text: string) => void }) {
+  const texts = useMemo(() => {
+    const short = new Set(entries.flatMap(({ text }) => (text && text.length < 60 ? [text] : [])));
+    return [...short].sort((one, other) => one.length - other.length).slice(0, 4);
+  }, [entries]);
+  if (texts.length === 0) return null;
+  return (
+    <div class="examples" role="group" aria-label="Examples">
+      {texts.map((text) => (
+        <button key={text} type="button" class="chip" onClick={() => onText(text)}>
+          {text}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+interface TableProps {
+  finding: Answer<Finding & { of: string }>;
+  query: Query;
+  file: File | null;
+  info: Answer<Info>;
+  isAsking: boolean;
+  onAdd: () => void;
+  onUnfilter: () => void;
+  onMore: () => void;
+  onOpen: (id: string) => void;
+  onAlike: (id: string) => void;
+}
+
+function Table({ finding, query, file, info, isAsking, onAdd, onUnfilter, onMore, onOpen, onAlike }: TableProps) {
+  const { state, value, trouble } = finding;
+  const isWaiting = state === "waiting" || state === "slow" || (state === "none" && !info.trouble);
+  // More of the same is put below what is there; another question makes a clean table.
+  const isMore = isWaiting && value !== null && value.of === topicOf(query, file);
+  const isEmpty = state === "done" && value?.entries.length === 0;
+  const hasItems = (info.value?.galleries.find(({ name }) => name === query.gallery)?.items ?? 0) > 0;
+  return (
+    <section id="hits" tabIndex={-1} aria-label="What was found">
+      <p class="state" role="status">
+        {state === "slow" ? "Still working …" : isWaiting ? (isAsking ? "Searching …" : "Loading …") : value && stateOf(value)}
+        {isEmpty && (hasItems ? `Nothing was found. ${query.filter ? "No item passes the filter." : "Try other words."}` : "This gallery is empty.")}
+      </p>
+      {trouble && <TroubleNote trouble={trouble} onRetry={finding.again} />}
+      {isEmpty && (
+        <div class="empty">
+          {hasItems && query.filter ? (
+            <button type="button" class="quiet" onClick={onUnfilter}>
+              Lift the filter
+            </button>
+          ) : (
+            <button type="button" class={hasItems ? "quiet" : "go"} onClick={onAdd}>
+              <Plus /> Add pictures
+            </button>
+          )}
+        </div>
+      )}
+      {isWaiting && !isMore ? <Ghosts /> : value && <Results entries={value.entries} gallery={query.gallery} isStale={isMore} {...{ onOpen, onAlike }} />}
+      {value?.hasMore && (!isWaiting || isMore) && (
+        <div class="more">
+          <button type="button" class="quiet" disabled={isMore} onClick={onMore}>
+            Show more
+          </button>
+        </div>
+      )}
+    </section>
+  );
+}
+
+/** What a question is about, however many hits of it are wanted. */
+const topicOf = (query: Query, file: File | null): string =>
+  JSON.stringify([{ ...query, count: 0, open: null, caption: null }, nameOfFile(file)]);
+
+function stateOf({ entries, searched }: Finding): string {
+  if (entries.length === 0 || !searched) return "";
+  return `The best ${entries.length} of ${searched.items.toLocaleString("en")} in ${milliseconds(searched.ms)}`;
+}
+
+/** Take what is dropped or pasted anywhere; tells whether files are being dragged over the page. */
+function useDrops(take: (found: Found[], hasFolder: boolean) => void): boolean {
+  const [isDragging, setDragging] = useState(false);
+  const latest = useLatest(take);
+  useLayoutEffect(() => {
+    const over = (event: DragEvent) => {
+      if (![...(event.dataTransfer?.items ?? [])].some(({ kind }) => kind === "file")) return;
+      event.preventDefault();
+      setDragging(true);
+    };
+    const leave = (event: DragEvent) => event.relatedTarget === null && setDragging(false);
+    const drop = (event: DragEvent) => {
+      event.preventDefault();
+      setDragging(false);
+      const { hasFolder, files } = dropped(event.dataTransfer);
+      files.then((found) => latest(found, hasFolder)).catch(() => latest([], false));
+    };
+    const paste = (event: ClipboardEvent) => {
+      const found = chosen(event.clipboardData?.files ?? null);
+      if (found.length) latest(found, false);
+    };
+    addEventListener("dragover", over);
+    addEventListener("dragleave", leave);
+    addEventListener("drop", drop);
+    addEventListener("paste", paste);
+    return () => {
+      removeEventListener("dragover", over);
+      removeEventListener("dragleave", leave);
+      removeEventListener("drop", drop);
+      removeEventListener("paste", paste);
+    };
+  }, []);
+  return isDragging;
+}

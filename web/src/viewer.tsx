@@ -1,0 +1,364 @@
+// One picture, looked at closely: a text held against it, a phrase found in it, a part of it named.
+
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+
+import { call, itemPath, Trouble } from "./api";
+import { Dialog } from "./dialog";
+import { nameOfFile, useAnswer, usePicture } from "./hooks";
+import { Alike, Left, Picture, Right } from "./icons";
+import { Reading } from "./reading";
+import type { Entry } from "./results";
+import { hueOf, Stage, type Marking, type Part } from "./stage";
+import { TroubleNote } from "./trouble";
+import type { GroundAnswer, IdentifyAnswer, Item, JsonObject, ProofreadAnswer } from "./types";
+import { percent, said } from "./words";
+
+const TYPING_MS = 250;
+const FOUND = "found";
+
+/** The picture that is looked at: an item's, one's own, or none yet. */
+export type Subject = { gallery: string; id: string } | File | null;
+
+interface Props {
+  subject: Subject;
+  gallery: string;
+  /** What the hit was found with, and what it scored. */
+  entry: Entry | null;
+  /** What to hold against the picture at first; the item's own text when empty. */
+  text: string;
+  onText: (text: string) => void;
+  onStep: ((by: 1 | -1) => void) | null;
+  onAlike: (picture: { id: string } | File) => void;
+  onPicture: (file: File) => void;
+  onClose: () => void;
+}
+
+export function Viewer(props: Props) {
+  const { subject, gallery, onPicture } = props;
+  const name = subject === null ? "Check a caption" : subject instanceof File ? subject.name : subject.id;
+  return (
+    <Dialog
+      title={name}
+      kind="viewer"
+      onClose={props.onClose}
+      actions={
+        <>
+          {props.onStep && (
+            <>
+              <button type="button" class="round" aria-label="Previous picture" onClick={() => props.onStep?.(-1)}>
+                <Left />
+              </button>
+              <button type="button" class="round" aria-label="Next picture" onClick={() => props.onStep?.(1)}>
+                <Right />
+              </button>
+            </>
+          )}
+          <PictureInput label="Another picture" onPicture={onPicture} />
+        </>
+      }
+    >
+      {subject === null ? (
+        <div class="dropzone">
+          <Picture />
+          <p>Drop or paste a picture here, then write what it shows.</p>
+          <PictureInput label="Choose a picture" onPicture={onPicture} />
+        </div>
+      ) : (
+        <Looking key={subject instanceof File ? nameOfFile(subject) : itemPath(gallery, subject.id)} {...props} subject={subject} />
+      )}
+    </Dialog>
+  );
+}
+
+function PictureInput({ label, onPicture }: { label: string; onPicture: (file: File) => void }) {
+  return (
+    <label class="quiet small pick">
+      <input
+        type="file"
+        accept="image/*"
+        class="unseen"
+        onChange={(event) => {
+          const file = event.currentTarget.files?.[0];
+          event.currentTarget.value = "";
+          if (file) onPicture(file);
+        }}
+      />
+      <Picture /> <span>{label}</span>
+    </label>
+  );
+}
+
+interface Read {
+  text: string;
+  ground: GroundAnswer | Trouble;
+  proof: ProofreadAnswer | Trouble;
+}
+
+function Looking(props: Props & { subject: Exclude<Subject, null> }) {
+  const { subject, gallery, onText } = props;
+  const file = subject instanceof File ? subject : null;
+  const id = subject instanceof File ? null : subject.id;
+  const item = useAnswer(id, (signal) => call<Item>(itemPath(gallery, id!), { signal }));
+  const [typed, setTyped] = useState<string | null>(props.text || null);
+  const text = typed ?? item.value?.text ?? "";
+  const [phrase, setPhrase] = useState("");
+  const [pinned, setPinned] = useState<string | null>(null);
+  const [pointed, setPointed] = useState<string | null>(null);
+  const [part, setPart] = useState<Part | null>(null);
+  const [size, setSize] = useState<[number, number] | null>(null);
+  const source = usePicture(subject);
+
+  const ask = <T,>(path: string, body: JsonObject, signal: AbortSignal): Promise<T> =>
+    call<T>(path, { body: file ? body : { ...body, image: { item: id }, gallery }, file, signal });
+
+  const read = useAnswer<Read>(
+    text.trim() ? text : null,
+    async (signal) => {
+      const [ground, proof] = await Promise.all([
+        ask<GroundAnswer>("/ground", { text, heatmap: "grid" }, signal).catch(troubleIn),
+        ask<ProofreadAnswer>("/proofread", { text }, signal).catch(troubleIn),
+      ]);
+      return { text, ground, proof };
+    },
+    { delayMs: TYPING_MS },
+  );
+  const found = useAnswer(
+    phrase.trim() || null,
+    (signal) => ask<GroundAnswer>("/ground", { phrases: [phrase.trim()], top_k: 3, heatmap: "grid" }, signal),
+    { delayMs: TYPING_MS },
+  );
+  const what = useAnswer(part && size && JSON.stringify(part), (signal) =>
+    ask<IdentifyAnswer>("/identify", { ...inPixels(part!, size!), top_k: 6, ...(file ? { gallery } : {}) }, signal),
+  );
+
+  const ofText: Marking[] = useMemo(() => {
+    const ground = read.value?.ground;
+    if (!ground || ground instanceof Trouble) return [];
+    return ground.groundings.map((grounding, at) => ({ key: `text ${at}`, hue: hueOf(at), grounding }));
+  }, [read.value]);
+  const ofPhrase: Marking[] = (found.value?.groundings ?? []).map((grounding) => ({ key: FOUND, hue: "#b91c1c", grounding }));
+  const markings = [...ofText, ...ofPhrase];
+  useEffect(() => setPinned(phrase.trim() ? FOUND : null), [phrase]);
+  useEffect(() => setPinned((now) => (now === FOUND ? now : null)), [read.value]);
+  const active = markings.some(({ key }) => key === pointed) ? pointed : markings.some(({ key }) => key === pinned) ? pinned : null;
+
+  const setText = (now: string) => {
+    setTyped(now);
+    onText(now);
+  };
+  return (
+    <div class="viewer-body">
+      <Stage
+        source={source}
+        name={id === null ? file!.name : `Picture ${id}`}
+        markings={markings}
+        active={active}
+        imageSize={size}
+        part={part}
+        partName={what.state === "done" ? (what.value?.names[0]?.phrase ?? null) : null}
+        onPart={setPart}
+        onSize={setSize}
+      />
+      <div class="panel">
+        <section aria-label="A text and the picture">
+          <label class="field">
+            <span>Text to hold against the picture</span>
+            <textarea
+              rows={2}
+              maxlength={2000}
+              spellcheck={false}
+              value={text}
+              onInput={(event) => setText(event.currentTarget.value)}
+            />
+          </label>
+          <ReadText {...{ text, read, ofText, setPointed, setText }} />
+          {markings.length > 0 && <Legend {...{ markings, pinned, setPinned, setPointed }} />}
+        </section>
+        <section aria-label="A phrase in the picture">
+          <label class="field">
+            <span>Find a phrase in the picture</span>
+            <input
+              type="text"
+              maxlength={300}
+              placeholder="a red hat"
+              value={phrase}
+              onInput={(event) => setPhrase(event.currentTarget.value)}
+            />
+          </label>
+          {found.state === "slow" && <p class="hint">Still looking …</p>}
+          {found.trouble && <TroubleNote trouble={found.trouble} onRetry={found.again} />}
+          {found.state === "done" && found.value?.groundings[0]?.boxes.length === 0 && (
+            <p class="hint">It is nowhere in the picture.</p>
+          )}
+        </section>
+        <WhatIsThis {...{ what, part, setPart, setPhrase }} onSearch={() => cut(source!, part!).then(props.onAlike)} />
+        {item.trouble && <TroubleNote trouble={item.trouble} onRetry={item.again} />}
+        <Facts entry={props.entry} item={item.value} />
+        <button type="button" class="go" onClick={() => props.onAlike(file ?? { id: id! })}>
+          <Alike /> Find similar pictures
+        </button>
+      </div>
+    </div>
+  );
+}
+
+function troubleIn(error: unknown): Trouble {
+  if (error instanceof Trouble) return error;
+  throw error;
+}
+
+interface ReadTextProps {
+  text: string;
+  read: ReturnType<typeof useAnswer<Read>>;
+  ofText: Marking[];
+  setPointed: (key: string | null) => void;
+  setText: (text: string) => void;
+}
+
+function ReadText({ text, read, ofText, setPointed, setText }: ReadTextProps) {
+  const { value } = read;
+  const isOld = value !== null && value.text !== text;
+  return (
+    <div class={isOld ? "read busy" : "read"} aria-live="polite" aria-busy={isOld || read.state === "waiting"}>
+      {!text.trim() && <p class="hint">Write what the picture shows, and see which words are true of it.</p>}
+      {text.trim() && !value && !read.trouble && (
+        <p class="hint">{read.state === "slow" ? "Still reading …" : "Reading …"}</p>
+      )}
+      {read.trouble && <TroubleNote trouble={read.trouble} onRetry={read.again} />}
+      {value &&
+        (value.proof instanceof Trouble ? (
+          <TroubleNote trouble={value.proof} onRetry={read.again} />
+        ) : (
+          <Reading text={value.text} proof={value.proof} markings={ofText} onPoint={setPointed} onText={setText} />
+        ))}
+      {value?.ground instanceof Trouble && <TroubleNote trouble={value.ground} onRetry={read.again} />}
+      {value && isOld && read.state === "slow" && <p class="hint">Still reading …</p>}
+    </div>
+  );
+}
+
+interface LegendProps {
+  markings: Marking[];
+  pinned: string | null;
+  setPinned: (key: string | null) => void;
+  setPointed: (key: string | null) => void;
+}
+
+/** The phrases that are boxed; pointing at one, or choosing it, shows its heat. */
+function Legend({ markings, pinned, setPinned, setPointed }: LegendProps) {
+  return (
+    <ul class="phrases" aria-label="Phrases in the picture">
+      {markings.map(({ key, hue, grounding }) => (
+        <li key={key}>
+          <button
+            type="button"
+            class="chip"
+            style={{ "--hue": hue }}
+            aria-pressed={pinned === key}
+            title="Show where"
+            onMouseEnter={() => setPointed(key)}
+            onMouseLeave={() => setPointed(null)}
+            onClick={() => setPinned(pinned === key ? null : key)}
+          >
+            <i aria-hidden="true" /> {grounding.phrase} <small>{percent(grounding.boxes[0]?.score ?? 0)}</small>
+          </button>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+interface WhatProps {
+  what: ReturnType<typeof useAnswer<IdentifyAnswer>>;
+  part: Part | null;
+  setPart: (part: Part | null) => void;
+  setPhrase: (phrase: string) => void;
+  onSearch: () => void;
+}
+
+function WhatIsThis({ what, part, setPart, setPhrase, onSearch }: WhatProps) {
+  const names = what.value?.names ?? [];
+  const [best, least] = [names[0]?.score ?? 1, names.at(-1)?.score ?? 0];
+  const here = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (what.value && matchMedia("(min-width: 801px)").matches) here.current?.scrollIntoView({ block: "nearest" });
+  }, [what.value]);
+  return (
+    <section aria-label="What is this?" class="what" ref={here}>
+      <h3>What is this?</h3>
+      {!part && <p class="hint">Click a thing in the picture, or draw a frame around it.</p>}
+      <div aria-live="polite">
+        {part && !what.value && !what.trouble && <p class="hint">{what.state === "slow" ? "Still looking …" : "Looking …"}</p>}
+        {what.trouble && <TroubleNote trouble={what.trouble} onRetry={what.again} />}
+        {part && what.value && (
+          <>
+            <ol class="names">
+              {names.map(({ phrase, score }) => (
+                <li key={phrase}>
+                  <button type="button" title="Find it in the picture" onClick={() => setPhrase(phrase)}>
+                    <span>{phrase}</span>
+                    <i style={{ "--part": (0.2 + (0.8 * (score - least)) / Math.max(best - least, 1e-6)).toFixed(3) }} />
+                    <small>{score.toFixed(2)}</small>
+                  </button>
+                </li>
+              ))}
+            </ol>
+            <p class="hint">
+              {what.value.source === "gallery" ? "The gallery's own words" : "The model's own words"}, best first.
+            </p>
+          </>
+        )}
+      </div>
+      {part && (
+        <p class="row">
+          {part[0] !== part[2] && (
+            <button type="button" class="quiet small" onClick={onSearch}>
+              Search with this part
+            </button>
+          )}
+          <button type="button" class="quiet small" onClick={() => setPart(null)}>
+            Never mind
+          </button>
+        </p>
+      )}
+    </section>
+  );
+}
+
+function Facts({ entry, item }: { entry: Entry | null; item: Item | null }) {
+  const facts: [string, string][] = [];
+  if (entry?.score != null) facts.push(["score", entry.score.toFixed(3)]);
+  if (entry?.match != null) facts.push(["match", percent(entry.match)]);
+  if (item?.text) facts.push(["text", item.text]);
+  for (const [name, value] of Object.entries(item?.metadata ?? {})) if (value !== item?.text) facts.push([name, said(value)]);
+  if (facts.length === 0) return null;
+  return (
+    <dl class="facts">
+      {facts.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function inPixels([x0, y0, x1, y1]: Part, [width, height]: [number, number]): JsonObject {
+  const inside = (fraction: number, side: number) => Math.min(side - 0.5, Math.max(0, fraction * side));
+  if (x0 === x1) return { point: [inside(x0, width), inside(y0, height)] };
+  return { box: [x0 * width, y0 * height, x1 * width, y1 * height] };
+}
+
+/** Cut a part out of a picture, as a picture of its own. */
+async function cut(source: string, [x0, y0, x1, y1]: Part): Promise<File> {
+  const whole = new Image();
+  whole.src = source;
+  await whole.decode();
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round((x1 - x0) * whole.naturalWidth));
+  canvas.height = Math.max(1, Math.round((y1 - y0) * whole.naturalHeight));
+  canvas.getContext("2d")!.drawImage(whole, -x0 * whole.naturalWidth, -y0 * whole.naturalHeight);
+  const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, "image/png"));
+  return new File([blob!], "part.png", { type: "image/png" });
+}
