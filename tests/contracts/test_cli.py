@@ -20,6 +20,7 @@ COMMANDS = {
     "index compact": {"gallery", "--json"},
     "index rebuild": {"gallery", "--json"},
     "index tune": {"gallery", "--vectors", "--kind", "--json"},
+    "index import-clip": {"gallery", "folder", "--bundle", "--images", "--trust", "--json"},
     "index copy": {"source", "destination", "--json"},
     "index migrate": {"gallery", "--bundle", "--rollback", "--discard", "--url", "--api-key"},
     "search": {

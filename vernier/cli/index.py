@@ -8,6 +8,7 @@ import typer
 
 from runtime.errors import DataError, VernierError
 from vernier.cli.copy import copy
+from vernier.cli.import_clip import import_clip
 from vernier.cli.migrate import migrate
 from vernier.cli.source import JsonOption
 
@@ -18,6 +19,7 @@ app = typer.Typer(help="Fill a gallery, and look after it.", no_args_is_help=Tru
 
 app.command()(migrate)
 app.command()(copy)
+app.command()(import_clip)
 
 GalleryArgument = Annotated[
     str, typer.Argument(metavar="GALLERY", help="The gallery's directory, or milvus://HOST:PORT/NAME.")

@@ -61,9 +61,7 @@ def _renderable(*, is_asked: bool) -> Any:  # noqa: ANN401  a class of a package
 
     if not (sys.stdout.isatty() and sys.stdin.isatty() and os.get_terminal_size().columns):
         if is_asked:
-            note(
-                "pictures are not shown: this is no terminal, or one without a size. `vernier ground … --out FILE` writes one."
-            )
+            note("pictures are not shown: this is no terminal of a known size. `ground --out FILE` writes one.")
         return None
     logging.getLogger("textual_image").setLevel(logging.ERROR)  # that a terminal does not tell its sizes is no news
     # The import asks the terminal what it can, and waits a moment for its answer.
