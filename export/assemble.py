@@ -18,7 +18,19 @@ from export.choose import Chosen, choose, precision_of
 from export.drawn import drawn_cases
 from export.graphs import GraphPlan, TorchEngine
 from export.onnx_file import OPSET, write_onnx
-from export.parity import TOLERANCE, Case, ParityReport, Tolerance, agreement, case_of, check, measure, samples_of
+from export.parity import (
+    PASSED_ON,
+    TOLERANCE,
+    Case,
+    ParityReport,
+    Tolerance,
+    agreement,
+    case_of,
+    check,
+    measure,
+    samples_of,
+)
+from export.remember import RememberingEngine
 from export.task_quality import Validation, validation_of, with_edits
 from export.variants import Variant
 from runtime.bundle import Calibration, Graph, ImageInput, Manifest, Provenance, TextInput, write_bundle
@@ -120,13 +132,14 @@ def assemble(
             tick()
         plain: dict[GraphName, Variant] = {plan.name: "fp32" for plan in model.plans}
         _write(work / "fp32", model, files, plain, Calibration(), name=model.name)
-        encoder = Encoder.load(work / "fp32", provider="cpu")
+        plain_encoder = Encoder.load(work / "fp32", provider="cpu")
         is_large = sum(file.stat().st_size for file in files.values()) > LARGE_BYTES
         num_compared = LEAST_PARITY_SAMPLES if is_large else PARITY_SAMPLES
         cases = [_case(sample) for sample in samples[:num_compared]]
         cases += drawn_cases(max(0, LEAST_PARITY_SAMPLES - len(cases)), size_px=model.image.size_px)
         torch_engines: dict[str, Engine] = {plan.name: TorchEngine(plan) for plan in model.plans}
-        reference = Encoder(encoder.manifest, encoder.text_transform, torch_engines, lexicon=encoder.lexicon)
+        encoder = _remembering(plain_encoder, plain_encoder.engines)
+        reference = _remembering(plain_encoder, torch_engines)
         parity = _compare(reference, encoder, cases)
         check(parity, tolerance or TOLERANCE["fp32"])
         tick()
@@ -137,19 +150,20 @@ def assemble(
             quantising = samples[PARITY_SAMPLES : PARITY_SAMPLES + QUANTISING_SAMPLES] or samples
             chosen = choose(
                 precision,
-                encoder,
+                plain_encoder,
                 files,
                 work,
-                inputs=graph_inputs(encoder, quantising),
+                inputs=graph_inputs(plain_encoder, quantising),
                 validation=asked,
                 tick=tick,
             )
             _write(work / "chosen", model, chosen.files, chosen.variants, Calibration(), name=model.name)
-            encoder = Encoder.load(work / "chosen", provider="cpu")
+            loaded = Encoder.load(work / "chosen", provider="cpu")
+            encoder = _remembering(loaded, loaded.engines)
             parity = _compare(reference, encoder, cases)
             check(parity, tolerance or _loosest(chosen.variants.values()))
         tick()
-        calibration = model.calibration or calibrate(encoder, samples[: CALIBRATION_SAMPLES // (8 if is_large else 1)])
+        calibration = model.calibration or calibrate(encoder, samples[: CALIBRATION_SAMPLES // (10 if is_large else 1)])
         tick()
         manifest = _write(
             out,
@@ -176,13 +190,10 @@ def graph_inputs(encoder: Encoder, samples: Sequence[Sample]) -> dict[GraphName,
         for name, graph in encoder.manifest.graphs.items():
             values[name] = {spec.name: known[spec.name] for spec in graph.inputs}
             found[name].append(values[name])
-            passed_on = [output for output in _PASSED_ON if graph.has_output(output)]
+            passed_on = [output for output in PASSED_ON if graph.has_output(output)]
             if passed_on:
                 known |= encoder.engines[name].run(values[name], passed_on)
     return found
-
-
-_PASSED_ON = ("patch_tokens", "word_tokens")
 
 
 def refuse_other_directory(out: Path) -> None:
@@ -198,6 +209,12 @@ def refuse_other_directory(out: Path) -> None:
 def _case(sample: Sample) -> Case:
     phrase = sample.phrases[0][0] if sample.phrases else None
     return case_of(sample.image, sample.caption, sample.edited or sample.caption, phrase)
+
+
+def _remembering(encoder: Encoder, engines: Mapping[str, Engine]) -> Encoder:
+    """The same bundle on these engines, none of which encodes a picture twice."""
+    remembering = {**engines, "image_encoder": RememberingEngine(engines["image_encoder"])}
+    return Encoder(encoder.manifest, encoder.text_transform, remembering, lexicon=encoder.lexicon)
 
 
 def _compare(reference: Encoder, encoder: Encoder, cases: Sequence[Case]) -> ParityReport:

@@ -5,44 +5,56 @@ identity.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bundle import Calibration, Logistic
+from runtime.bundle import Calibration, Logistic, WordErrorFit
 from runtime.encoder import Encoder, ImageFeatures, TextFeatures
 from runtime.ground import ground
 from runtime.preprocess.text import TextBatch, words
-from runtime.proofread import proofread
+from runtime.proofread import proofread_many
+from runtime.word_judges import method_of
 from training.data.source import Box, Sample
 
 Floats = NDArray[np.float64]
 
-_MOST_PROOFREAD = 150
+WRONG_WORDS = 0.02
+"""Share of wrong words that error probabilities are for. What training shows the proof-reader, 15 %, is not what it
+meets: captions that people keep are mostly right."""
+
+FALSE_ALARMS = 0.02
+"""Share of a right caption's judged words that may be called errors."""
+
+_MOST_PROOFREAD = 150  # where every word costs a pass
 _MOST_GROUNDED = 150
 _LEAST_EACH = 10  # right and wrong examples without which nothing is fitted
-_RIDGE = 1e-3
+_RIDGE = 1e-4
 
 
-def calibrate(encoder: Encoder, samples: Sequence[Sample], *, seed: int = 0) -> Calibration:
+def calibrate(
+    encoder: Encoder, samples: Sequence[Sample], *, wrong_words: float = WRONG_WORDS, seed: int = 0
+) -> Calibration:
     """Fit what the samples allow; what they do not (no boxes, too few) keeps the identity.
 
     Args:
         encoder: of a bundle whose calibration is the identity.
         samples: pairs that training has not seen.
+        wrong_words: share of wrong words that error probabilities are for.
         seed: of the wrong partners and wrong words.
     """
     rng = np.random.default_rng(seed)
     edited = [sample.edited or replace_a_word(sample.caption, samples, rng) for sample in samples]
     match = fit_logistic(*match_scores(encoder, samples, edited, rng))
-    scores, is_wrong = word_scores(encoder, samples[:_MOST_PROOFREAD], edited[:_MOST_PROOFREAD])
-    word_error = fit_logistic(scores, is_wrong)
-    threshold = best_threshold(_probabilities(word_error, scores), is_wrong) if word_error else 0.5
+    most = len(samples) if encoder.has_proof_reader else _MOST_PROOFREAD
+    scores = word_scores(encoder, samples[:most], edited[:most])
+    word_error = fit_word_error(scores, wrong_words=wrong_words, method=method_of(encoder))
     grounding = fit_logistic(*grounding_scores(encoder, [s for s in samples if s.phrases][:_MOST_GROUNDED]))
     return Calibration(
         match=match or Logistic(),
-        word_error=word_error or Logistic(),
-        word_error_threshold=threshold,
+        **(word_error or {}),
         grounding=grounding or Logistic(),
         fitted_on=f"{len(samples)} held-out pairs",
     )
@@ -69,26 +81,98 @@ def match_scores(
     return raw, np.arange(len(raw)) < count
 
 
-def word_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[str]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Raw error scores of words of right and of edited captions, and whether each word is wrong.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordScores:
+    """Raw error scores of words that are judged.
+
+    Attributes:
+        raw: [words].
+        is_wrong: [words], whether the word was put in place of another.
+        is_clean: [words], whether it is of a caption that is right as a whole.
+    """
+
+    raw: Floats
+    is_wrong: NDArray[np.bool_]
+    is_clean: NDArray[np.bool_]
+
+
+def word_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[str]) -> WordScores:
+    """Score the words of right and of edited captions.
 
     Only edits that replace words one for one are used, since there it is certain which words are wrong.
     """
-    scores: list[float] = []
-    is_wrong: list[bool] = []
+    found: list[tuple[float, bool, bool]] = []
     for sample, wrong_caption in zip(samples, edited, strict=True):
         image = encoder.embed_images([sample.image], to_proofread=True)
         before = [word.text.lower() for word in words(sample.caption)]
-        for caption in (sample.caption, wrong_caption):
+        captions = [sample.caption, wrong_caption]
+        for caption, proof in zip(captions, proofread_many(encoder, image, captions, num_suggestions=0), strict=True):
             after = [word.text.lower() for word in words(caption)]
             if len(after) != len(before):
                 continue
-            proof = proofread(encoder, image, caption, num_suggestions=0)
             for word, old, new in zip(proof.words, before, after, strict=True):
                 if word.error_probability > 0.0:  # zero marks words that are never judged
-                    scores.append(_raw(word.error_probability))
-                    is_wrong.append(old != new)
-    return np.asarray(scores), np.asarray(is_wrong, np.bool_)
+                    found.append((_raw(word.error_probability), old != new, after == before))
+    return WordScores(
+        raw=np.asarray([raw for raw, _, _ in found]),
+        is_wrong=np.asarray([wrong for _, wrong, _ in found], np.bool_),
+        is_clean=np.asarray([clean for _, _, clean in found], np.bool_),
+    )
+
+
+def fit_word_error(scores: WordScores, *, wrong_words: float, method: str) -> dict[str, Any] | None:
+    """The fields of a `Calibration` that are about word errors; None when the scores allow none.
+
+    The curve is fitted on the words as they are, then moved to the share of wrong words that is stated: with
+    probabilities of p among words of which a share s is wrong, log-odds rise by logit(p) - logit(s).
+
+    Args:
+        scores: of judged words.
+        wrong_words: share of wrong words that probabilities are for.
+        method: how the words were judged.
+    """
+    fitted = fit_logistic(scores.raw, scores.is_wrong)
+    if fitted is None or not scores.is_clean.any():
+        return None
+    seen = float(np.mean(scores.is_wrong))
+    moved = Logistic(scale=fitted.scale, bias=fitted.bias + _logit(wrong_words) - _logit(seen))
+    cut = threshold_within(scores.raw[scores.is_clean], scores.raw[scores.is_wrong], most_false_alarms=FALSE_ALARMS)
+    report = WordErrorFit(
+        method=method,
+        prior=wrong_words,
+        seen=seen,
+        right_words=int(scores.is_clean.sum()),
+        wrong_words=int(scores.is_wrong.sum()),
+        most_false_alarms=FALSE_ALARMS,
+        false_alarms=float(np.mean(scores.raw[scores.is_clean] >= cut)),
+        recall=float(np.mean(scores.raw[scores.is_wrong] >= cut)),
+    )
+    return {"word_error": moved, "word_error_threshold": moved.probability(cut), "word_error_fit": report}
+
+
+def threshold_within(clean: Floats, wrong: Floats, *, most_false_alarms: float) -> float:
+    """The score from which words are called errors: most of the wrong ones, and no more clean ones than allowed.
+
+    Where several scores find as many of the wrong words, the one with the fewest false alarms is taken: a reader that
+    tells them apart better than it must raises no alarm for nothing. It lies halfway between two scores that were seen.
+
+    Args:
+        clean: scores of words of right captions, at least one.
+        wrong: scores of wrong words.
+        most_false_alarms: share of the clean words that may score as high.
+    """
+    seen = np.unique(np.concatenate([clean, wrong]))
+    cuts = np.append(seen, seen[-1] + 1.0)  # words of this score and above are called; at the last, none
+    alarms = len(clean) - np.searchsorted(np.sort(clean), cuts, side="left")
+    missed = np.searchsorted(np.sort(wrong), cuts, side="left")
+    allowed = alarms <= most_false_alarms * len(clean)
+    best = int(np.flatnonzero(allowed & (missed == missed[allowed].min()))[-1])
+    below = seen[best - 1] if best > 0 else cuts[best] - 1.0
+    return float((below + cuts[best]) / 2)
+
+
+def _logit(probability: float) -> float:
+    return float(np.log(probability / (1 - probability)))
 
 
 def grounding_scores(encoder: Encoder, samples: Sequence[Sample]) -> tuple[Floats, NDArray[np.bool_]]:
@@ -136,19 +220,6 @@ def fit_logistic(scores: Floats, is_true: NDArray[np.bool_]) -> Logistic | None:
     return Logistic(scale=scale, bias=float(weights[1]) - scale * centre)
 
 
-def best_threshold(probabilities: Floats, is_true: NDArray[np.bool_]) -> float:
-    """The probability from which calling everything true gives the greatest F1; between two seen values."""
-    order = np.argsort(-probabilities, kind="stable")
-    hits = np.cumsum(is_true[order])
-    called = np.arange(1, len(order) + 1)
-    f1 = 2 * hits / (called + is_true.sum())
-    f1[:-1][np.diff(probabilities[order]) == 0] = -1.0  # equal ones are called together
-    best = int(np.argmax(f1))
-    above = probabilities[order[best]]
-    below = probabilities[order[best + 1]] if best + 1 < len(order) else 0.0
-    return float(np.clip((above + below) / 2, 0.01, 0.99))
-
-
 def replace_a_word(caption: str, samples: Sequence[Sample], rng: np.random.Generator) -> str:
     """The caption with one word replaced by a different word of another caption: for data that brings no edits."""
     own = words(caption)
@@ -176,7 +247,7 @@ def overlap(a: Box, b: Box) -> float:
 
 def _raw_match(encoder: Encoder, texts: TextFeatures, images: ImageFeatures) -> Floats:
     if encoder.has_fusion:
-        return np.asarray(encoder.fuse(texts, images).match, np.float64)
+        return np.asarray(encoder.match_scores(texts, images), np.float64)
     return np.asarray(np.sum(texts.embedding * images.embedding, axis=1), np.float64)
 
 
@@ -187,10 +258,6 @@ def _take(texts: TextFeatures, rows: NDArray[np.int64]) -> TextFeatures:
         word_tokens=texts.word_tokens[rows],
         batch=TextBatch(ids=batch.ids[rows], mask=batch.mask[rows], offsets=batch.offsets[rows]),
     )
-
-
-def _probabilities(logistic: Logistic, scores: Floats) -> Floats:
-    return np.asarray([logistic.probability(float(score)) for score in scores])
 
 
 def _raw(probability: float) -> float:

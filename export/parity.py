@@ -1,36 +1,39 @@
 """Parity: do these engines say what those say, on real samples? PyTorch against ONNX, or ONNX against TensorRT.
 
 Two kinds of numbers. How far outputs are apart, at most and in direction; and whether the same is *decided*: the
-nearest picture, the most suspicious word, the best box. The first kind finds a broken graph, the second says what a
-difference costs. No torch here: what stands behind an engine is not this file's business.
+nearest picture, the most suspicious word, the best correction, the best box. The first kind finds a broken graph, the
+second says what a difference costs. No torch here: what stands behind an engine is not this file's business.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluation.edits import diff
+from evaluation.edits import diff, overlaps, wrong_words
 from runtime.bundle.manifest import Decisions, Graph, GraphName, OutputParity, Precision
-from runtime.encoder import Encoder
+from runtime.encoder import Encoder, ImageFeatures
 from runtime.engines import Engine
 from runtime.engines.protocol import Arrays
 from runtime.errors import ExportError
 from runtime.ground import ground
 from runtime.phrases import noun_phrases
 from runtime.preprocess.text import words
-from runtime.proofread import proofread
+from runtime.proofread import proofread, suggest
 
 _BATCHES = (1, 3, 8)
 """Batch sizes taken in turn, so that the open dimension is really tried."""
 
 _SUBWORDS = "subwords"
-_PASSED_ON = ("patch_tokens", "word_tokens")
+PASSED_ON = ("patch_tokens", "word_tokens", "image_levels", "image_summary")
+"""Outputs that later graphs take."""
+
+_MOST_SUGGESTED = 16
 _SAME_BOX = 0.9
-_MOST_JUDGED = 5
+_MOST_JUDGED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,21 +128,22 @@ def measure(
     """Run both on the same samples.
 
     Each graph gets its inputs from the graphs before it, as in serving, on either side, so differences may add up.
-    Padding positions are not compared.
+    Padding positions are not compared, nor whole numbers: which subwords are the best corrections is a decision.
     """
     start: dict[str, NDArray[Any]] = {"pixels": samples.pixels, "ids": samples.ids, "mask": samples.mask}
     ours, theirs = dict(start), dict(start)
     outputs: dict[str, OutputParity] = {}
     scale: dict[str, float] = {}
     for name, graph in graphs.items():
-        tallies = {spec.name: _Tally() for spec in graph.outputs}
+        compared = [spec for spec in graph.outputs if spec.dtype != "int64"]
+        tallies = {spec.name: _Tally() for spec in compared}
         kept: tuple[dict[str, list[NDArray[Any]]], ...] = ({}, {})
         for rows in batches(len(samples)):
             said = _run(graph, reference[name], theirs, rows), _run(graph, found[name], ours, rows)
-            for spec in graph.outputs:
+            for spec in compared:
                 pair = [_rows(values[spec.name], spec.shape, samples.mask[rows]) for values in said]
                 tallies[spec.name].add(*pair)
-                if spec.name in _PASSED_ON:
+                if spec.name in PASSED_ON:
                     for side, given in zip(kept, said, strict=True):
                         side.setdefault(spec.name, []).append(given[spec.name])
         for values, parts_of in zip((theirs, ours), kept, strict=True):
@@ -152,7 +156,7 @@ def measure(
 def agreement(reference: Encoder, found: Encoder, cases: Sequence[Case]) -> Decisions:
     """How often two encoders decide the same.
 
-    A word is looked for in the few words around the wrong one, since every word that is judged costs a pass.
+    A word is looked for in the few words around the wrong one where every word that is judged costs a pass.
     """
     theirs, ours = _decide(reference, cases), _decide(found, cases)
     boxes = [
@@ -161,7 +165,8 @@ def agreement(reference: Encoder, found: Encoder, cases: Sequence[Case]) -> Deci
     return Decisions(
         samples=len(cases),
         top_hit=float(np.mean(theirs.hits == ours.hits)),
-        flagged_word=float(np.mean([is_same_word(a, b) for a, b in zip(theirs.words, ours.words, strict=True)])),
+        flagged_word=_share_alike(theirs.words, ours.words),
+        best_correction=_share_alike(theirs.corrections, ours.corrections) if reference.has_proof_reader else None,
         best_box=float(np.mean(boxes)) if boxes else None,
     )
 
@@ -185,7 +190,7 @@ def check(report: ParityReport, tolerance: Tolerance, *, what: str = "The bundle
     decisions = report.decisions
     if decisions is None:
         return
-    for name in ("top_hit", "flagged_word", "best_box"):
+    for name in ("top_hit", "flagged_word", "best_correction", "best_box"):
         share = getattr(decisions, name)
         if share is not None and not share >= tolerance.agreement:
             raise ExportError(
@@ -261,6 +266,7 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(a @ b / max(1e-30, float(np.linalg.norm(a) * np.linalg.norm(b))))
 
 
+_Choice = TypeVar("_Choice", int, str)
 _Box = tuple[float, float, float, float]
 _TIE = 1e-3  # error probabilities so close are equally suspicious
 
@@ -269,6 +275,7 @@ _TIE = 1e-3  # error probabilities so close are equally suspicious
 class _Decided:
     hits: NDArray[np.intp]
     words: Sequence[Mapping[int, float]]  # error probability by where the word starts
+    corrections: Sequence[Mapping[str, float]]  # of the wrong word, with their probabilities
     boxes: Sequence[_Box | None]
 
 
@@ -276,22 +283,40 @@ def _decide(encoder: Encoder, cases: Sequence[Case]) -> _Decided:
     images = encoder.embed_images([case.image for case in cases], to_proofread=True)
     texts = encoder.embed_texts([case.caption for case in cases])
     judged: list[Mapping[int, float]] = []
+    corrections: list[Mapping[str, float]] = []
     boxes: list[_Box | None] = []
     can_ground = images.patch_embeddings is not None or encoder.fusion_gives("relevance")
     for at, case in enumerate(cases):
-        found = proofread(encoder, images[[at]], _around_the_edit(case.caption, case.edited), num_suggestions=0)
+        text = case.edited if encoder.has_proof_reader else _around_the_edit(case.caption, case.edited)
+        found = proofread(encoder, images[[at]], text, num_suggestions=0)
+        if encoder.has_proof_reader:
+            corrections.append(_corrections(encoder, images[[at]], case))
         judged.append({word.start: word.error_probability for word in found.words})
         grounded = ground(encoder, images[[at]], [case.phrase])[0].boxes if can_ground else ()
         boxes.append(grounded[0].box if grounded else None)
     hits = np.argmax(texts.embedding @ images.embedding.T, axis=1)
-    return _Decided(hits=hits, words=judged, boxes=boxes)
+    return _Decided(hits=hits, words=judged, corrections=corrections, boxes=boxes)
 
 
-def is_same_word(reference: Mapping[int, float], found: Mapping[int, float]) -> bool:
-    """Whether the word that is most suspicious in one is so in the other; words that tie there are as good."""
+def _corrections(encoder: Encoder, image: ImageFeatures, case: Case) -> dict[str, float]:
+    """What should stand in place of the wrong word, with probabilities; nothing where no word is wrong."""
+    spans = wrong_words(case.caption, case.edited, diff(case.caption, case.edited)).spans
+    wrong = [word for word in words(case.edited) if any(overlaps((word.start, word.end), span) for span in spans)]
+    if not wrong:
+        return {}
+    found = suggest(encoder, image, case.edited, wrong[0], num_suggestions=_MOST_SUGGESTED)
+    return {suggestion.word: suggestion.probability for suggestion in found}
+
+
+def _share_alike(reference: Sequence[Mapping[_Choice, float]], found: Sequence[Mapping[_Choice, float]]) -> float:
+    return float(np.mean([is_same_choice(a, b) for a, b in zip(reference, found, strict=True)]))
+
+
+def is_same_choice(reference: Mapping[_Choice, float], found: Mapping[_Choice, float]) -> bool:
+    """Whether what ranks first in one (the most suspicious word, say) does in the other; what ties there is as good."""
     if not reference or not found:
         return not reference and not found
-    return reference[max(found, key=found.__getitem__)] >= max(reference.values()) - _TIE
+    return reference.get(max(found, key=found.__getitem__), -np.inf) >= max(reference.values()) - _TIE
 
 
 def _around_the_edit(caption: str, edited: str) -> str:

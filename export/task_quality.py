@@ -28,13 +28,13 @@ from runtime.bundle.manifest import TaskQuality
 from runtime.encoder import Encoder, ImageFeatures
 from runtime.errors import DataError, ImageError
 from runtime.ground import ground
-from runtime.proofread import proofread
+from runtime.proofread import proofread_many
 from training.data.source import Sample
 
 ALLOWED_LOSS = 0.005
 """Half a point: how much of each number a faster graph may cost."""
 
-_MOST_PROOFREAD = 150  # pairs of captions; about 3000 words
+_MOST_PROOFREAD = 150  # pairs of captions, about 3000 words, where every word costs a pass
 _MOST_GROUNDED = 300
 _HIT = 0.5
 
@@ -112,7 +112,9 @@ def quality(encoder: Encoder, validation: Validation) -> TaskQuality:
     pictures = _Pictures(encoder, validation.images)
     return TaskQuality(
         recall_at_1=_recall_at_1(encoder, rows.retrieval, pictures) if rows.retrieval else None,
-        word_auroc=_word_auroc(encoder, rows.hard_negatives[:_MOST_PROOFREAD], pictures),
+        word_auroc=_word_auroc(
+            encoder, rows.hard_negatives[: None if encoder.has_proof_reader else _MOST_PROOFREAD], pictures
+        ),
         acc_at_50=_acc_at_50(encoder, rows.grounding[:_MOST_GROUNDED], pictures),
     )
 
@@ -154,8 +156,10 @@ def _word_auroc(encoder: Encoder, rows: Sequence[HardNegativeRow], pictures: _Pi
         spans = wrong_words(row.caption, row.negative_caption, row.edits()).spans
         if not spans:
             continue
-        for text, wrong in ((row.caption, ()), (row.negative_caption, spans)):
-            for word in proofread(encoder, pictures.of(row.image)[0], text, num_suggestions=0).words:
+        texts = [row.caption, row.negative_caption]
+        proofs = proofread_many(encoder, pictures.of(row.image)[0], texts, num_suggestions=0)
+        for proof, wrong in zip(proofs, ((), spans), strict=True):
+            for word in proof.words:
                 errors.append(word.error_probability)
                 is_wrong.append(any(overlaps((word.start, word.end), span) for span in wrong))
     if not any(is_wrong):

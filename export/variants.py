@@ -30,7 +30,7 @@ VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 _WIDE = (
     "LayerNormalization InstanceNormalization GroupNormalization Softmax LogSoftmax ReduceL2 ReduceSum ReduceMean "
-    "LpNormalization Pow Sqrt Reciprocal Exp Log Range CumSum Clip Div QuantizeLinear DequantizeLinear"
+    "LpNormalization Pow Sqrt Reciprocal Exp Log Range CumSum Clip Div TopK QuantizeLinear DequantizeLinear"
 ).split()
 """Operations that stay float32 in fp16: their sums and exponents run out of half precision's range or digits, or they
 are defined for float32 alone at this opset (weights that come quantised)."""

@@ -14,6 +14,7 @@ from runtime.bundle.manifest import (
     Provenance,
     TensorSpec,
     TextInput,
+    WordErrorFit,
 )
 from runtime.bundle.reader import Bundle, read_bundle
 from runtime.bundle.writer import write_bundle
@@ -30,6 +31,7 @@ __all__ = [
     "Provenance",
     "TensorSpec",
     "TextInput",
+    "WordErrorFit",
     "read_bundle",
     "write_bundle",
 ]

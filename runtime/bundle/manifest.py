@@ -86,6 +86,31 @@ class Logistic(_Part):
         return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, self.scale * score + self.bias))))
 
 
+class WordErrorFit(_Part):
+    """How word errors were calibrated.
+
+    Attributes:
+        method: the way of judging words whose scores these are (see `runtime.word_judges`).
+        prior: share of wrong words that the probabilities are for: stated, not measured, since captions that are
+            proofread are mostly right.
+        seen: share of wrong words among those fitted on.
+        right_words: how many judged words of right captions the threshold was set on.
+        wrong_words: how many wrong words.
+        most_false_alarms: share of right captions' judged words that may be called errors.
+        false_alarms: share of them that is, at the threshold.
+        recall: share of the wrong words that is called an error there.
+    """
+
+    method: str
+    prior: float = Field(gt=0, lt=1)
+    seen: float
+    right_words: int
+    wrong_words: int
+    most_false_alarms: float
+    false_alarms: float
+    recall: float
+
+
 class Calibration(_Part):
     """What turns raw scores into probabilities, fitted on a validation split.
 
@@ -93,6 +118,7 @@ class Calibration(_Part):
         match: of a pair's raw match score: the fusion graph's logit, or the cosine of the dual encoder.
         word_error: of a word's raw error score (see `runtime.proofread`).
         word_error_threshold: probability from which a word is called an error.
+        word_error_fit: how the two came about; None where they were not fitted, or before schema version 3.
         grounding: of a box's raw score (see `runtime.ground`).
         fitted_on: the data and the number of samples, in words.
     """
@@ -100,6 +126,7 @@ class Calibration(_Part):
     match: Logistic = Logistic()
     word_error: Logistic = Logistic()
     word_error_threshold: float = 0.5
+    word_error_fit: WordErrorFit | None = None
     grounding: Logistic = Logistic()
     fitted_on: str = "not fitted"
 
@@ -119,12 +146,14 @@ class Decisions(_Part):
         samples: how many pairs.
         top_hit: share of texts whose nearest picture is the same.
         flagged_word: share of captions whose most suspicious word is the same.
+        best_correction: share of wrong words whose first correction is the same.
         best_box: share of phrases whose best box is the same (nine tenths of both are common).
     """
 
     samples: int
     top_hit: float
     flagged_word: float | None = None
+    best_correction: float | None = None
     best_box: float | None = None
 
 

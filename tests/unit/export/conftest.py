@@ -1,18 +1,22 @@
 """A checkpoint of a few steps and its bundle, made once for all export tests."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from export import ExportReport, build
-from tests.numerics.small import small_config
+from tests.numerics.small import MODEL, small_config
 from tests.unit.training.test_trainer import trainer_of
+from training.model import ProofReaderConfig
+
+READING = dataclasses.replace(MODEL, proof_reader=ProofReaderConfig(heads=2))
 
 
 @pytest.fixture(scope="session")
 def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three training steps on drawn scenes."""
-    return trainer_of(small_config(num_steps=3, ema_decay=0.9), tmp_path_factory.mktemp("run")).run()
+    """Three training steps on drawn scenes, of a model with every graph."""
+    return trainer_of(small_config(num_steps=3, ema_decay=0.9, model=READING), tmp_path_factory.mktemp("run")).run()
 
 
 @pytest.fixture(scope="session")

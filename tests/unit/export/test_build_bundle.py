@@ -64,8 +64,10 @@ def test_padding_changes_nothing(small_export: ExportReport):
 
 def test_the_bundle_grounds_and_proofreads(small_export: ExportReport, samples: list[Sample]):
     encoder = Encoder.load(small_export.bundle, provider="cpu")
-    image = encoder.embed_images([samples[0].image])
+    image = encoder.embed_images([samples[0].image], to_proofread=True)
     assert ground(encoder, image, [samples[0].phrases[0][0]])[0].method == "relevance"
+    assert proofread(encoder, image, samples[0].caption).method == "word_errors"
+    del encoder.engines["proof_reader"]
     assert proofread(encoder, image, samples[0].caption).method == "masked_words"
 
 
@@ -85,7 +87,10 @@ def test_the_manifest_tells_where_it_comes_from(small_checkpoint: Path, small_ex
 def test_parity_is_in_the_manifest(small_export: ExportReport):
     manifest = small_export.manifest
     assert set(manifest.parity) == {
-        f"{name}.{output.name}" for name, graph in manifest.graphs.items() for output in graph.outputs
+        f"{name}.{output.name}"
+        for name, graph in manifest.graphs.items()
+        for output in graph.outputs
+        if output.dtype != "int64"
     }
     assert PARITY_SAMPLES >= 100
     for parity in manifest.parity.values():

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from export.calibrate import best_threshold, fit_logistic, overlap, replace_a_word
+from export.calibrate import (
+    WordScores,
+    fit_logistic,
+    fit_word_error,
+    overlap,
+    replace_a_word,
+    threshold_within,
+    word_scores,
+)
+from runtime.engines.fake import PALETTE, fake_encoder
 from training.data.source import Sample
 
 
@@ -39,22 +48,61 @@ def test_too_few_of_a_kind_and_scores_that_say_nothing():
     assert fit_logistic(np.zeros(0), np.zeros(0, np.bool_)) is None
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.sampled_from([0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98]), st.booleans()), min_size=1, max_size=30
-    ).filter(lambda pairs: any(truth for _, truth in pairs))
-)
-def test_the_threshold_has_the_greatest_f1(pairs: list[tuple[float, bool]]):
-    probabilities = np.array([probability for probability, _ in pairs])
-    is_true = np.array([truth for _, truth in pairs])
+SCORES = st.lists(st.sampled_from([-3.0, -1.0, 0.0, 0.5, 2.0, 4.0]), min_size=1, max_size=30)
 
-    def f1(threshold: float) -> float:
-        called = probabilities >= threshold
-        return float(2 * (called & is_true).sum() / max(1, called.sum() + is_true.sum()))
 
-    best = max(f1(threshold) for threshold in (0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99))
-    assert f1(best_threshold(probabilities, is_true)) == pytest.approx(best)
+@settings(max_examples=100, deadline=None)
+@given(SCORES, SCORES, st.sampled_from([0.0, 0.02, 0.1, 0.4]))
+def test_the_threshold_finds_most_within_its_false_alarms(clean: list[float], wrong: list[float], most: float):
+    def rates(cut: float) -> tuple[float, float]:
+        return float(np.mean(np.array(clean) >= cut)), float(np.mean(np.array(wrong) >= cut))
+
+    alarms, recall = rates(threshold_within(np.array(clean), np.array(wrong), most_false_alarms=most))
+    tried = [rates(cut) for cut in (-9.0, -2.0, -0.5, 0.2, 1.0, 3.0, 9.0)]
+    assert alarms <= most
+    assert recall == max(found for others, found in tried if others <= most)
+    assert alarms == min(others for others, found in tried if found == recall)
+
+
+def test_the_threshold_by_hand():
+    clean, wrong = np.arange(100.0), np.array([50.0, 97.5, 98.5, 200.0])
+    # 98 and 99 may be called (2 %); the wrong word of 98.5 is then above, that of 97.5 too, and nothing between them
+    assert threshold_within(clean, wrong, most_false_alarms=0.02) == pytest.approx(97.25)
+    # with no more than one, 98.5 is lost only above it
+    assert threshold_within(clean, wrong, most_false_alarms=0.01) == pytest.approx(98.25)
+    # told apart without any false alarm: none is raised
+    assert threshold_within(clean, wrong[3:], most_false_alarms=0.02) == pytest.approx(149.5)
+
+
+def test_word_errors_are_for_the_share_of_wrong_words_that_is_stated():
+    rng = np.random.default_rng(0)
+    is_wrong = rng.random(40_000) < 0.15
+    raw = rng.normal(0, 1, 40_000) + 2 * is_wrong
+    scores = WordScores(raw=raw, is_wrong=is_wrong, is_clean=~is_wrong)
+    fields = fit_word_error(scores, wrong_words=0.02, method="word_errors")
+    assert fields is not None
+    # By Bayes: log-odds are 2 x - 2 (the ratio of the two densities) and the logit of the share of wrong words.
+    assert fields["word_error"].scale == pytest.approx(2, abs=0.1)
+    assert fields["word_error"].bias == pytest.approx(-2 + math.log(0.02 / 0.98), abs=0.1)
+    # 2 % of a normal distribution lie above 2.054
+    assert fields["word_error_threshold"] == pytest.approx(fields["word_error"].probability(2.054), rel=0.1)
+    report = fields["word_error_fit"]
+    assert report.false_alarms == pytest.approx(0.02, abs=1e-4)
+    assert report.recall == pytest.approx(0.478, abs=0.02)  # of a normal distribution around 2
+    assert (report.prior, report.right_words + report.wrong_words) == (0.02, 40_000)
+    assert report.seen == pytest.approx(0.15, abs=0.01)
+
+
+def test_words_of_right_and_edited_captions_are_scored():
+    def picture(colour: str) -> Image.Image:
+        return Image.new("RGB", (32, 32), PALETTE[colour])
+
+    samples = [Sample(image=picture(colour), caption=f"a {colour} square") for colour in ("red", "blue")]
+    for encoder in (fake_encoder(), fake_encoder(proof_reader=True)):
+        found = word_scores(encoder, samples, ["a green square", "a blue and green square"])
+        assert found.is_wrong.tolist() == [False, False, True, False, False, False]  # "a" is never judged
+        assert found.is_clean.tolist() == [True, True, False, False, True, True]
+        assert found.raw[2] == max(found.raw)
 
 
 def sample(caption: str) -> Sample:

@@ -18,7 +18,7 @@ from export.parity import (
     batches,
     case_of,
     check,
-    is_same_word,
+    is_same_choice,
     measure,
     samples_of,
 )
@@ -62,7 +62,9 @@ def test_faithful_graphs_pass_and_decide_alike(trained: Trained, encoder: Encode
     check(report, Tolerance())
     assert all(parity.samples == 14 for parity in report.outputs.values())
     by_torch = Encoder(encoder.manifest, encoder.text_transform, torch_engines(trained, samples.pixels))
-    assert agreement(by_torch, encoder, cases) == Decisions(samples=14, top_hit=1, flagged_word=1, best_box=1)
+    assert agreement(by_torch, encoder, cases) == Decisions(
+        samples=14, top_hit=1, flagged_word=1, best_correction=1, best_box=1
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,7 @@ def test_faithful_graphs_pass_and_decide_alike(trained: Trained, encoder: Encode
         ("text_projection.project.weight", "text_encoder.text_embedding"),
         ("match_head.score.2.bias", "fusion.match"),
         ("masked_word_head.bias", "fusion.suggestions"),
+        ("proof_reader.error_head.score.3.bias", "proof_reader.word_error"),
     ],
 )
 def test_a_perturbed_weight_is_refused_by_name(
@@ -163,7 +166,7 @@ def test_agreement_by_hand():
 
 def test_words_that_tie_are_as_good_and_others_are_not():
     reference = {0: 0.4000, 4: 0.3995, 9: 0.39}
-    assert is_same_word(reference, {0: 0.1, 4: 0.2, 9: 0.1})
-    assert not is_same_word(reference, {0: 0.1, 4: 0.1, 9: 0.2})
-    assert is_same_word({}, {})
-    assert not is_same_word(reference, {})
+    assert is_same_choice(reference, {0: 0.1, 4: 0.2, 9: 0.1})
+    assert not is_same_choice(reference, {0: 0.1, 4: 0.1, 9: 0.2})
+    assert is_same_choice({}, {})
+    assert not is_same_choice(reference, {})
