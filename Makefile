@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check unit e2e web bench loadtest demo-bundle photos ablation gpu lock clean
+.PHONY: help setup docs serve test check unit e2e web bench loadtest demo-bundle photos ablation gpu lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 16
@@ -79,6 +79,10 @@ photos: $(VENV)/.dev ## train, export, index and evaluate the photo recipe on DA
 demo-bundle: $(VENV)/.dev ## train the demo bundle from drawn scenes (83 minutes on one core of a busy machine; resumable) into bundles/demo
 	@$(BIN)/vernier train --recipe training.recipes.baseline:tiny --workdir runs/demo $$(test -d runs/demo/checkpoints && echo --resume)
 	@$(BIN)/vernier export "$$(ls -d runs/demo/checkpoints/step-* | tail -n 1)" --out bundles/demo
+
+docs: $(VENV)/.docs ## the site, into site/index.html
+	@$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 SEEDS ?= 0 1 2
 BASELINE ?= training.recipes.baseline:ablation

@@ -41,7 +41,8 @@ def _dress(method: Any, call: Callable[..., Any]) -> None:  # noqa: ANN401  func
     signature = inspect.signature(call)
     answer = str(signature.return_annotation).removeprefix("Call[").removesuffix("]")
     method.__name__, method.__doc__ = call.__name__, call.__doc__
-    method.__qualname__ = f"{'Async' if inspect.iscoroutinefunction(method) else ''}Client.{call.__name__}"
+    module, owner = ("asynchronous", "AsyncClient") if inspect.iscoroutinefunction(method) else ("sync", "Client")
+    method.__module__, method.__qualname__ = f"vernier.client.{module}", f"{owner}.{call.__name__}"
     method.__signature__ = signature.replace(
         parameters=[_SELF, *signature.parameters.values()], return_annotation=answer
     )
