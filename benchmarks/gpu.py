@@ -234,6 +234,11 @@ def speed(shared: dict[str, Any]) -> Iterator[Row]:
         for label, file in (("cuda fp32", "vit.onnx"), ("cuda fp16", "vit16.onnx")):
             engine = start_engine(folder / file, provider="cuda")
             runs[label] = lambda pixels, engine=engine: engine.run({"pixels": pixels})
+        if _has("tensorrt"):
+            native = _tensorrt_vit(folder / "vit16.onnx")
+            runs["tensorrt fp16"] = lambda pixels: native.run({"pixels": pixels})
+        else:
+            yield Row("speed tensorrt fp16", "", "skipped", "tensorrt is not installed")
     else:
         yield Row("speed", "onnxruntime", "skipped", "this machine's onnxruntime offers no CUDA, or onnx is missing")
     weights = sum(parameter.numel() for parameter in model.parameters()) * 2
@@ -257,6 +262,30 @@ def speed(shared: dict[str, Any]) -> Iterator[Row]:
                 f"weights read at {read:.1%} of the bandwidth"
             )
             yield Row(f"speed {name}", f"batch {batch}", "ok", text)
+
+
+def _tensorrt_vit(file: Path) -> Any:  # noqa: ANN401
+    """Our own TensorRT engine of the ViT, one profile per batch size that is measured."""
+    import numpy as np
+
+    from export.tensorrt import build_plan
+    from runtime.bundle import Graph
+    from runtime.bundle.manifest import TensorSpec
+    from runtime.engines import start_engine
+    from runtime.engines.tensorrt import TensorRtEngine
+
+    tokens = start_engine(file, provider="cuda").run({"pixels": np.zeros((1, 3, 224, 224), np.float32)})["tokens"]
+    graph = Graph(
+        file=file.name,
+        precision="fp16",
+        opset=18,
+        inputs=(TensorSpec(name="pixels", dtype="float32", shape=("batch", 3, 224, 224)),),
+        outputs=(TensorSpec(name="tokens", dtype="float32", shape=("batch", *tokens.shape[1:])),),
+    )
+    plan = build_plan(
+        file, graph, batches=BATCHES, max_subwords=1, timing_cache=file.with_suffix(".cache"), progress=lambda _: None
+    )
+    return TensorRtEngine(plan, graph, batches=BATCHES, max_subwords=1)
 
 
 def faiss_search(shared: dict[str, Any]) -> Iterator[Row]:

@@ -95,7 +95,14 @@ def build_engines(
     try:
         cache = folder.parent / f"timing-{capability}-trt{version}.cache"
         for number, name in enumerate(missing):
-            body = _build(trt, bundle, name, wanted, cache, _part_of(progress, number, len(missing)))
+            body = build_plan(
+                bundle.graph_file(name),
+                bundle.manifest.graphs[name],
+                batches=wanted,
+                max_subwords=bundle.manifest.text.max_subwords,
+                timing_cache=cache,
+                progress=_part_of(progress, number, len(missing)),
+            )
             (staging / plan_file_name(bundle.manifest.graphs[name])).write_bytes(body)
         for kept in plans.values():
             shutil.copyfile(folder / kept.file, staging / kept.file)
@@ -158,15 +165,29 @@ def _is_whole(folder: Path, plan: Plan) -> bool:
     return file.is_file() and file_digest(file) == plan.sha256
 
 
-def _build(
-    trt: Any,  # noqa: ANN401  the bindings have no types
-    bundle: Bundle,
-    name: GraphName,
+def build_plan(
+    file: Path,
+    graph: Graph,
+    *,
     batches: Sequence[int],
-    cache_file: Path,
+    max_subwords: int,
+    timing_cache: Path,
     progress: Callable[[float], None],
 ) -> bytes:
-    graph, file = bundle.manifest.graphs[name], bundle.graph_file(name)
+    """Build the engine of one ONNX file, serialised.
+
+    Args:
+        file: the ONNX file, whose own types are kept.
+        graph: its inputs and outputs.
+        batches: one optimisation profile for each, smallest first.
+        max_subwords: the longest text.
+        timing_cache: read where it is there, and written.
+        progress: called with the share that is done.
+
+    Raises:
+        EngineError: `provider_unavailable` without TensorRT; `engine_failed` when the graph cannot be built.
+    """
+    trt = tensorrt()
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -177,12 +198,12 @@ def _build(
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
     config.progress_monitor = _monitor(trt, progress)
-    cache = config.create_timing_cache(cache_file.read_bytes() if cache_file.is_file() else b"")
+    cache = config.create_timing_cache(timing_cache.read_bytes() if timing_cache.is_file() else b"")
     config.set_timing_cache(cache, True)  # a cache of another GPU is passed over
     at_least = 1
     for batch in batches:
         profile = builder.create_optimization_profile()
-        shapes = profile_shapes(graph, at_least=at_least, batch=batch, max_subwords=bundle.manifest.text.max_subwords)
+        shapes = profile_shapes(graph, at_least=at_least, batch=batch, max_subwords=max_subwords)
         for tensor, (least, usual, most) in shapes.items():
             profile.set_shape(tensor, least, usual, most)
         if config.add_optimization_profile(profile) < 0:
@@ -193,7 +214,7 @@ def _build(
         raise EngineError(f"TensorRT could not build an engine of {file}; its log above says why.")
     timing = config.get_timing_cache()
     if timing is not None:
-        cache_file.write_bytes(bytes(timing.serialize()))
+        timing_cache.write_bytes(bytes(timing.serialize()))
     return bytes(plan)
 
 
