@@ -45,7 +45,7 @@ setup: $(VENV)/.dev ## .venv with everything that developing needs
 serve: $(VENV)/.serve ## the demo bundle over the demo gallery, on http://127.0.0.1:8000
 	@$(BIN)/vernier serve $(ARGS)
 
-test: check ## lint, types, import rules and every test that runs on a CPU
+test: check $(VENV)/.docs ## lint, types, import rules and every test that runs on a CPU
 	@scripts/chromium.sh
 	@echo "running the tests"
 	@$(BIN)/python -m pytest -q $(ARGS)
@@ -81,8 +81,8 @@ demo-bundle: $(VENV)/.dev ## train the demo bundle from drawn scenes (83 minutes
 	@$(BIN)/vernier export "$$(ls -d runs/demo/checkpoints/step-* | tail -n 1)" --out bundles/demo
 
 docs: $(VENV)/.docs ## the site, into site/index.html
-	@$(BIN)/python -m mkdocs build --strict --quiet
-	@echo "site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html (its search needs a server: $(BIN)/python -m http.server --directory site)"
 
 SEEDS ?= 0 1 2
 BASELINE ?= training.recipes.baseline:ablation

@@ -44,7 +44,7 @@ def _commands() -> str:
     from vernier.cli import app
 
     group: Any = typer.main.get_command(app)
-    head = "# Command line\n\nExit status: 0 done, 1 it failed, 2 the call is wrong. Results go to stdout, the rest to stderr.\n"
+    head = "# Command line\n\nExit status: 0 done, 1 it failed, 2 the call is wrong. Results go to stdout.\n"
     return head + "".join(_command(("vernier", *names), command) for names, command in _walk(group, ()))
 
 
