@@ -90,7 +90,8 @@ class Guessed:
         logits = self._guesser.guess(ids, mask, positions).float()
         logits[:, self._banned] = MASKED
         logits[each, own] = MASKED
-        best, words = logits.topk(min(MOST_CANDIDATES, logits.shape[1]), dim=1)
+        num_allowed = logits.shape[1] - len(self._banned) - 1
+        best, words = logits.topk(min(MOST_CANDIDATES, max(0, num_allowed)), dim=1)
         probabilities = torch.softmax(best.double(), dim=1)
         return [Candidates(*pair) for pair in zip(words.numpy(), probabilities.numpy(), strict=True)]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
@@ -204,6 +205,21 @@ class ListedPairs:
             )
             for row, ids in enumerate(said)
         ]
+
+    def texts_of(self, numbers: Sequence[int]) -> tuple[PairBatch, list[tuple[str, ...]]]:
+        """All captions of some pairs as a batch without pictures, and for each of its rows its picture's captions."""
+        raws = [raw for raw in self.store.read(numbers) if isinstance(raw, RawPair)]
+        rows = [(text, raw.captions) for raw in raws for text in raw.captions]
+        encoded = self.text_transform.encode([text for text, _ in rows])
+        batch = PairBatch(
+            pixels=torch.zeros(0),
+            ids=torch.from_numpy(encoded.ids),
+            mask=torch.from_numpy(encoded.mask).bool(),
+            caption_keys=torch.tensor([caption_key(text) for text, _ in rows]),
+            special=self.special,
+            texts=tuple(text for text, _ in rows),
+        )
+        return batch, [captions for _, captions in rows]
 
     def proposer(self, config: WrongWordsConfig) -> Proposer:
         """What says which words are plausible; made once, in the process that asks."""

@@ -80,7 +80,7 @@ class SceneTruth:
         """The draft whose caption has this word there; None where it says nothing else, or what is held out."""
         name, number = self._slots[position]
         world = self._scene.world
-        value = _names(world)[name].get(self._tokenizer.id_to_token(word))
+        value = _names(world)[name].get(self._tokenizer.id_to_token(word) or "")
         old = draft.relations[number] if name == "relation" else getattr(draft.looks[number], name)
         if value is None or value == old or (name == "kind" and world.are_alike(value, old)):
             return None
@@ -93,7 +93,8 @@ def _with(draft: Draft, name: str, number: int, value: str) -> Draft:
     if name == "relation":
         relations = [value if at == number else old for at, old in enumerate(draft.relations)]
         return replace(draft, relations=tuple(relations))
-    looks = [replace(look, **{name: value}) if at == number else look for at, look in enumerate(draft.looks)]
+    looks = list(draft.looks)
+    looks[number] = replace(looks[number], **{name: value})  # type: ignore[arg-type]  # kind, colour or size
     return replace(draft, looks=tuple(looks))
 
 

@@ -12,6 +12,7 @@ subwords are left alone; punctuation stays in the text, and is never replaced. C
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -67,7 +68,10 @@ class WrongWordsConfig:
 class Truth(Protocol):
     """What is known of one caption and its picture: which words may be replaced, and by what."""
 
-    positions: Sequence[int]  # subwords that may be replaced, in order
+    @property
+    def positions(self) -> Sequence[int]:
+        """Subwords that may be replaced, in order."""
+        ...
 
     def is_wrong(self, position: int, word: int) -> bool:
         """Whether the caption is false of the picture with this word at that position."""
@@ -187,7 +191,7 @@ def read_synonyms(file: Path, tokenizer: Tokenizer) -> dict[int, frozenset[int]]
 
 def pieces_of(tokenizer: Tokenizer) -> list[str]:
     """Every subword as it is written, by id."""
-    return [tokenizer.id_to_token(number) for number in range(tokenizer.get_vocab_size())]
+    return [tokenizer.id_to_token(number) or "" for number in range(tokenizer.get_vocab_size())]
 
 
 def vocabulary_digest(tokenizer: Tokenizer) -> str:
@@ -212,7 +216,7 @@ def _sampled(
     for (row, position), candidates in zip(drawn, found, strict=True):
         truth = truths[row]
         assert truth is not None
-        word = candidates.sample(streams[row], is_allowed=lambda word, at=position, of=truth: of.is_wrong(at, word))
+        word = candidates.sample(streams[row], is_allowed=partial(truth.is_wrong, position))
         if word is not None:
             chosen.setdefault(row, {})[position] = word
     return {row: words for row, words in chosen.items() if truths[row].are_wrong(words)}  # type: ignore[union-attr]
