@@ -24,6 +24,7 @@ from evaluation.statements import StatementScores
 from evaluation.sweep import Answers, Progress, Score, embed_texts
 from runtime.encoder import Encoder
 from runtime.errors import DataError
+from runtime.word_judges import method_of
 
 _NO_SCORE = Score(dual=float("nan"), judge=float("nan"))
 
@@ -118,7 +119,9 @@ def _duals(scores: Sequence[Score]) -> NDArray[np.float64]:
     return np.array([score.dual for score in scores], np.float64)
 
 
-def proofreading_group(rows: Sequence[HardNegativeRow], truths: Sequence[WrongWords], answers: Answers) -> Group | None:
+def proofreading_group(
+    encoder: Encoder, rows: Sequence[HardNegativeRow], truths: Sequence[WrongWords], answers: Answers
+) -> Group | None:
     """Judge the words of the rows that have a wrong one; None where no row has."""
     kept = [
         (row, truth) for row, truth in zip(rows, truths, strict=True) if truth.spans and row.image in answers.embeddings
@@ -131,7 +134,13 @@ def proofreading_group(rows: Sequence[HardNegativeRow], truths: Sequence[WrongWo
         for row, truth in kept
     ]
     items = [_proofread(row, own, other) for (row, _), own, other in zip(kept, seen, blind, strict=True)]
-    return Group(numbers=proofreading.summarise(seen, blind), items=items)
+    calibration = encoder.manifest.calibration
+    fit = calibration.word_error_fit
+    numbers = proofreading.summarise(
+        seen, blind, [row.type for row, _ in kept], prior=None if fit is None else fit.prior
+    )
+    said = {"method": method_of(encoder), "threshold": calibration.word_error_threshold}
+    return Group(numbers={**said, **numbers}, items=items)
 
 
 def _judged(row: HardNegativeRow, truth: WrongWords, proofs: dict[tuple[str, str], list[JudgedWord]]) -> JudgedRow:

@@ -16,9 +16,9 @@ from PIL import ImageDraw
 from evaluation.failures import Failure, clearest
 from evaluation.items import Item
 from evaluation.pictures import open_picture
-from evaluation.plots import as_svg, bars, curves
+from evaluation.plots import as_svg, bars, curves, reliability
 from evaluation.report import judged_by
-from evaluation.tables import CHANCE, CONTROLS, GROUP_LABELS, LABELS, Section, Table, headlines, runs_of, sections
+from evaluation.tables import CHANCE, CONTROLS, GROUP_LABELS, LABELS, MAIN, Section, Table, headlines, runs_of, sections
 from runtime.errors import ImageError
 
 _THUMBNAIL_PX = 144
@@ -111,7 +111,8 @@ def _section(section: Section) -> str:
             *(_table(table) for table in section.tables[:1]),
             f"<ul>{lines}</ul>" if lines else "",
             *(
-                f"<details><summary>By kind, as a table</summary>{_table(table)}</details>"
+                f"<details><summary>By {table.head[0].replace('type', 'kind')}, as a table</summary>"
+                f"{_table(table)}</details>"
                 for table in section.tables[1:]
             ),
         ]
@@ -129,16 +130,20 @@ def _plots(name: str, group: Mapping[str, Any], items: Sequence[Item]) -> Iterat
         yield _figure("Share of queries answered within the first k", _recall_curve(group, items))
         return
     rates = [key for key in LABELS if key in group["interval"] and group[key] is not None and "tau" not in key]
-    if len(rates) > 1 and "by_type" not in group:
+    main = MAIN.get(name, "accuracy")
+    if len(rates) > 1 and ("by_type" not in group or name in MAIN):
         labels = [GROUP_LABELS.get((name, key), LABELS[key]) for key in rates]
         yield _figure("", _bars(labels, [group] * len(rates), rates, [_control(name, key) for key in rates]))
     by_type = group.get("by_type", {})
     if len(by_type) > 1:
-        kinds = sorted(by_type, key=lambda kind: -(by_type[kind]["accuracy"] or 0))
+        kinds = sorted(by_type, key=lambda kind: -(by_type[kind][main] or 0))
         labels = [f"{kind} ({by_type[kind]['count']})" for kind in kinds]
         of = [by_type[kind] for kind in kinds]
-        controls = [_control(name, "accuracy")] * len(of)
-        yield _figure("By kind", _bars(labels, of, ["accuracy"] * len(of), controls))
+        controls = [_control(name, main)] * len(of)
+        title = "By kind" if main == "accuracy" else f"By kind: {LABELS[main]}"
+        yield _figure(title, _bars(labels, of, [main] * len(of), controls))
+    if group.get("reliability"):
+        yield _figure("Reliability: are words as often wrong as is said?", as_svg(reliability(group["reliability"])))
 
 
 def _control(name: str, key: str) -> str | float | None:

@@ -117,6 +117,41 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str, 
     return figure
 
 
+def reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
+    """What came true beside what was said, on log-odds axes; on the dotted line probabilities can be believed.
+
+    Args:
+        bins: of `evaluation.proofreading.reliability`.
+    """
+    least, most = 1e-4, 1 - 1e-4
+
+    def within(share: float) -> float:
+        return min(most, max(least, share))
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.2, 3.6))
+        axes = figure.add_subplot()
+        axes.set_xscale("logit")
+        axes.set_yscale("logit")
+        axes.plot([least, most], [least, most], color=QUIET, linewidth=1, linestyle=":", label="as said")
+        said = [within(entry["probability"]) for entry in bins]
+        wrong = [within(entry["wrong"]) for entry in bins]
+        for x, entry in zip(said, bins, strict=True):
+            axes.plot([x, x], [within(end) for end in entry["interval"]], color=INK, linewidth=1.1)
+        axes.plot(said, wrong, color=OWN, marker="o", markersize=5, linewidth=1.2, label="words, 95 % interval")
+        ticks = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99]
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
+            axis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(least, most)
+        axes.set_ylim(least, most)
+        axes.set_xlabel("error probability")
+        axes.set_ylabel("share of words that are wrong")
+        axes.grid(color=QUIET, alpha=0.3, linewidth=0.6)
+        axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
 def _percent_axis(axes: Axes) -> None:
     axes.set_xlim(0, 100)
     axes.xaxis.set_major_formatter("{x:.0f} %")

@@ -5,6 +5,11 @@ the positives; their other words and all words of the true captions are the nega
 captions: is the most suspicious word a wrong one (a tie with a right word is a miss)? *Correction top-1* is over
 captions with one word in place of another: is the first suggestion at that word the word that was there?
 
+At the bundle's operating threshold, *false alarms* are the share of judged words of the true captions that are called
+errors, and *recall* the share of wrong words that is. *Reliability* is whether words of an error probability of p are
+wrong in a share p of all cases. Probabilities are for a stated share of wrong words (a bundle that states none is taken
+at the share in these rows), so the words here are weighted until as many are wrong.
+
 Each is measured again with another picture (`blind_…`): implausible words stand out without any picture, and only what
 is above the blind number is evidence of seeing.
 """
@@ -28,12 +33,14 @@ class JudgedWord:
 
     Attributes:
         span: its characters.
-        error: how suspicious it is; higher is more.
+        error: how suspicious it is, its error probability; zero for words that are never judged.
+        is_error: whether it is called an error.
         suggestion: the first suggestion in its place, when one was asked for and given.
     """
 
     span: Span
     error: float
+    is_error: bool = False
     suggestion: str | None = None
 
 
@@ -77,15 +84,36 @@ class JudgedRow:
         return {"word_top1": self.top1(), "correction_top1": self.correction()}
 
 
-def summarise(seen: Sequence[JudgedRow], blind: Sequence[JudgedRow | None], *, seed: int = 0) -> dict[str, Any]:
+def summarise(
+    seen: Sequence[JudgedRow],
+    blind: Sequence[JudgedRow | None],
+    types: Sequence[str] | None = None,
+    *,
+    prior: float | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
     """The `proofreading` group of the result. Resampled are rows, each with all its words.
 
     Args:
         seen: the rows, each with its own picture. Rows whose edit only left words out have no wrong word to find
             and must not be given.
         blind: the same rows with another picture; None where none was to be had.
+        types: kind of edit of each row; without them nothing is told apart by kind.
+        prior: share of wrong words that the error probabilities are for; None for the share in these rows.
         seed: of the intervals.
     """
+    found = _numbers(seen, blind, seed=seed)
+    found["reliability"] = reliability(seen, prior=prior)
+    if types is not None:
+        rows_of = {kind: [at for at, other in enumerate(types) if other == kind] for kind in sorted(set(types))}
+        found["by_type"] = {
+            kind: _numbers([seen[at] for at in rows], [blind[at] for at in rows], seed=seed)
+            for kind, rows in rows_of.items()
+        }
+    return found
+
+
+def _numbers(seen: Sequence[JudgedRow], blind: Sequence[JudgedRow | None], *, seed: int) -> dict[str, Any]:
     own = _statistic(seen)
     other = _statistic(blind)
 
@@ -102,13 +130,19 @@ def summarise(seen: Sequence[JudgedRow], blind: Sequence[JudgedRow | None], *, s
 
 def _statistic(rows: Sequence[JudgedRow | None]) -> Statistic:
     given = [(at, row) for at, row in enumerate(rows) if row is not None]
-    errors, labels, groups = [], [], []
-    for at, row in given:
-        errors += [word.error for word in row.negative] + [word.error for word in row.caption]
-        labels += [*row.is_wrong(), *(False for _ in row.caption)]
-        groups += [at] * (len(row.negative) + len(row.caption))
-    ranking = BinaryRanking.of(np.array(errors, np.float64), np.array(labels, bool))
-    group = np.array(groups, np.int64)
+    words = [
+        (at, word, wrong, is_clean)
+        for at, row in given
+        for side, is_clean in ((row.negative, False), (row.caption, True))
+        for word, wrong in zip(side, [False] * len(side) if is_clean else row.is_wrong().tolist(), strict=True)
+    ]
+    ranking = BinaryRanking.of(
+        np.array([word.error for _, word, _, _ in words], np.float64), np.array([wrong for *_, wrong, _ in words], bool)
+    )
+    group = np.array([at for at, *_ in words], np.int64)
+    called = np.array([word.is_error for _, word, _, _ in words], bool)
+    is_wrong = np.array([wrong for *_, wrong, _ in words], bool)
+    is_right = np.array([is_clean and word.error > 0 for _, word, _, is_clean in words], bool)
     at_rows = np.array([at for at, _ in given], np.int64)
     top1 = np.array([row.top1() for _, row in given], bool)
     corrections = [(at, hit) for at, row in given if (hit := row.correction()) is not None]
@@ -122,6 +156,66 @@ def _statistic(rows: Sequence[JudgedRow | None]) -> Statistic:
             "ap": ranking.average_precision(word_weights),
             "word_top1": weighted_rate(top1, weights[at_rows]),
             "correction_top1": weighted_rate(corrected, weights[at_corrections]),
+            "recall": weighted_rate(called, word_weights * is_wrong),
+            "false_alarms": weighted_rate(called, word_weights * is_right),
         }
 
     return statistic
+
+
+_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+_LEAST_WORDS = 20
+_Z = 1.96
+
+
+def reliability(rows: Sequence[JudgedRow], *, prior: float | None) -> list[dict[str, Any]]:
+    """Judged words by their error probability: what was said, and what came true.
+
+    Args:
+        rows: with their own pictures.
+        prior: share of wrong words that the probabilities are for; None for the share in these rows.
+
+    Returns:
+        For each range of probabilities that holds enough words: `from` and `to`, `count` of words, their mean
+        `probability`, the share that is `wrong`, and its 95 % `interval` (Wilson's, without regard to words of one
+        caption being alike). Means and shares are of words weighted until `prior` of them are wrong.
+    """
+    judged = [
+        (word.error, bool(wrong))
+        for row in rows
+        for side, wrongs in ((row.negative, row.is_wrong()), (row.caption, np.zeros(len(row.caption), bool)))
+        for word, wrong in zip(side, wrongs, strict=True)
+        if word.error > 0
+    ]
+    said = np.array([error for error, _ in judged], np.float64)
+    wrong = np.array([is_wrong for _, is_wrong in judged], bool)
+    share = float(wrong.mean()) if wrong.size else 0.0
+    if share in (0.0, 1.0):
+        return []
+    wanted = share if prior is None else prior
+    odds = wanted / (1 - wanted) / (share / (1 - share))  # how much a wrong word counts beside a right one
+    bins = np.clip(np.searchsorted(_EDGES, said, side="right") - 1, 0, len(_EDGES) - 2)
+    return [
+        _bin(said[bins == at], wrong[bins == at], odds, at)
+        for at in range(len(_EDGES) - 1)
+        if (bins == at).sum() >= _LEAST_WORDS
+    ]
+
+
+def _bin(said: NDArray[np.float64], wrong: NDArray[np.bool_], odds: float, at: int) -> dict[str, Any]:
+    count, hits = len(said), int(wrong.sum())
+    middle, spread = (hits + _Z**2 / 2) / (count + _Z**2), _Z / (count + _Z**2)
+    half = spread * math.sqrt(hits * (count - hits) / count + _Z**2 / 4)
+    return {
+        "from": _EDGES[at],
+        "to": _EDGES[at + 1],
+        "count": count,
+        "probability": float(np.average(said, weights=np.where(wrong, odds, 1.0))),
+        "wrong": _weighted(hits / count, odds),
+        "interval": [_weighted(max(0.0, middle - half), odds), _weighted(min(1.0, middle + half), odds)],
+    }
+
+
+def _weighted(share: float, odds: float) -> float:
+    """A share of wrong words when each wrong one counts `odds` times."""
+    return odds * share / (odds * share + 1 - share)

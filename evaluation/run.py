@@ -163,7 +163,7 @@ def _groups(
         groups["retrieval"] = retrieval_group(encoder, captions, answers, on_texts)
     if rows.hard_negatives:
         groups["hard_negatives"] = hard_negatives_group(rows.hard_negatives, answers)
-        proofread = proofreading_group(rows.hard_negatives, truths, answers)
+        proofread = proofreading_group(encoder, rows.hard_negatives, truths, answers)
         if proofread is not None:
             groups["proofreading"] = proofread
     if rows.grounding and "grounding" not in answers.unavailable:

@@ -24,7 +24,7 @@ from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures
 from runtime.errors import DataError, GraphMissingError, ImageError
 from runtime.ground import ground
 from runtime.preprocess.text import Word
-from runtime.proofread import proofread, suggest
+from runtime.proofread import Proof, proofread_many, suggest
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -198,10 +198,11 @@ def _answer(encoder: Encoder, turn: _Turn, questions: dict[str, Questions], answ
     for at, (name, question) in enumerate(zip(turn.names, asked, strict=True)):
         _ground_all(encoder, turn, at, question.phrases, answers)
         partner = turn.partner(at)
-        for text, spans in question.proofs.items():
-            answers.proofs[name, text] = _judged_words(encoder, turn.one(at), text, spans)
-            if partner is not None:
-                answers.blind_proofs[name, text] = _judged_words(encoder, turn.one(partner), text, spans)
+        for text, judged in _judge(encoder, turn.one(at), question.proofs).items():
+            answers.proofs[name, text] = judged
+        if partner is not None:
+            for text, judged in _judge(encoder, turn.one(partner), question.proofs).items():
+                answers.blind_proofs[name, text] = judged
 
 
 def _score_all(encoder: Encoder, turn: _Turn, asked: Sequence[Questions], answers: Answers) -> None:
@@ -259,15 +260,32 @@ def hottest(heat: NDArray[np.floating[Any]]) -> Point:
     return (float(column + 0.5) / heat.shape[1], float(row + 0.5) / heat.shape[0])
 
 
-def _judged_words(encoder: Encoder, image: ImageFeatures, text: str, spans: set[Span]) -> list[JudgedWord]:
-    proof = proofread(encoder, image, text, num_suggestions=0)
+def _judge(encoder: Encoder, image: ImageFeatures, proofs: dict[str, set[Span]]) -> dict[str, list[JudgedWord]]:
+    """Proofread texts of one picture."""
+    found = proofread_many(encoder, image, list(proofs), num_suggestions=0)
+    return {
+        text: _judged_words(encoder, image, text, spans, proof)
+        for (text, spans), proof in zip(proofs.items(), found, strict=True)
+    }
+
+
+def _judged_words(
+    encoder: Encoder, image: ImageFeatures, text: str, spans: set[Span], proof: Proof
+) -> list[JudgedWord]:
     judged = []
     for word in proof.words:
         suggestion = None
         if (word.start, word.end) in spans:
             given = suggest(encoder, image, text, Word(word.word, word.start, word.end))
             suggestion = given[0].word if given else None
-        judged.append(JudgedWord(span=(word.start, word.end), error=word.error_probability, suggestion=suggestion))
+        judged.append(
+            JudgedWord(
+                span=(word.start, word.end),
+                error=word.error_probability,
+                is_error=word.is_error,
+                suggestion=suggestion,
+            )
+        )
     return judged
 
 

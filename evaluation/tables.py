@@ -20,6 +20,8 @@ LABELS = {
     "ap": "word average precision",
     "word_top1": "most suspicious word is wrong",
     "correction_top1": "first suggestion is right",
+    "recall": "wrong words called wrong",
+    "false_alarms": "words of true captions called wrong",
     "acc@0.5": "Acc@0.5 (one true box)",
     "pointing": "pointing",
     "secondary_pointing": "pointing at smaller things",
@@ -51,6 +53,7 @@ CONTROLS: Mapping[tuple[str, str], Sequence[tuple[str, str]]] = {
     ("proofreading", "ap"): [("blind_ap", "another picture")],
     ("proofreading", "word_top1"): [("blind_word_top1", "another picture")],
     ("proofreading", "correction_top1"): [("blind_correction_top1", "another picture")],
+    ("proofreading", "recall"): [("blind_recall", "another picture")],
     ("grounding", "acc@0.5"): [("whole_image_acc@0.5", "whole picture"), ("blind_acc@0.5", "another phrase")],
     ("grounding", "pointing"): [("centre_pointing", "middle"), ("blind_pointing", "another phrase")],
     ("grounding", "secondary_pointing"): [("secondary_centre_pointing", "middle")],
@@ -61,6 +64,9 @@ CONTROLS: Mapping[tuple[str, str], Sequence[tuple[str, str]]] = {
     ("statements", "auroc"): [("blind_auroc", "another picture")],
 }
 """Which numbers of the same group say how far one comes without looking, or without looking closely."""
+
+MAIN = {"proofreading": "auroc"}
+"""The number that is shown kind by kind, where it is not the accuracy."""
 
 CHANCE = {
     ("image_pairs", "text"): 1 / 4,
@@ -163,7 +169,27 @@ def _group(name: str, group: Mapping[str, Any]) -> Section:
     tables = [Table(head=["", "value (95 %)", "control"], rows=rows)]
     if len(group.get("by_type", {})) > 1:
         tables.append(_by_type(name, group["by_type"]))
-    return Section(title=f"{TITLES[name]} ({_counts(group)})", group=name, tables=tables)
+    if group.get("reliability"):
+        tables.append(_reliability(group["reliability"]))
+    lines = _how_judged(group) if name == "proofreading" and "method" in group else ()
+    return Section(title=f"{TITLES[name]} ({_counts(group)})", group=name, tables=tables, lines=lines)
+
+
+def _how_judged(group: Mapping[str, Any]) -> list[str]:
+    return [f"Words are judged by {group['method'].replace('_', ' ')}, called wrong from {group['threshold']:.3g} on."]
+
+
+def _reliability(bins: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [
+        [
+            f"{entry['from']:g}–{entry['to']:g}",
+            str(entry["count"]),
+            show("probability", entry["probability"]),
+            with_interval("wrong", {"wrong": entry["wrong"], "interval": {"wrong": entry["interval"]}}),
+        ]
+        for entry in bins
+    ]
+    return Table(head=["error probability", "words", "said, on average", "wrong (95 %)"], rows=rows)
 
 
 def _label(name: str, key: str) -> str:
@@ -188,9 +214,10 @@ def _control(name: str, key: str, group: Mapping[str, Any]) -> str:
 
 def _by_type(name: str, by_type: Mapping[str, Mapping[str, Any]]) -> Table:
     shown = [key for key in LABELS if all(key in group for group in by_type.values())]
-    control = next((key for key, _ in CONTROLS.get((name, "accuracy"), ())), None)
+    controls = CONTROLS.get((name, MAIN.get(name, "accuracy")), ())
+    control = next((key for key, _ in controls), None)
     extra = [control] if control and all(control in group for group in by_type.values()) else []
-    words = [word for _, word in CONTROLS.get((name, "accuracy"), ())[:1]] if extra else []
+    words = [word for _, word in controls[:1]] if extra else []
     rows = [
         [kind, str(group["count"]), *(show(key, group[key]) for key in [*shown, *extra])]
         for kind, group in by_type.items()

@@ -20,8 +20,10 @@ from runtime.preprocess.text import TextBatch, Word, subwords_of, words
 Method = Literal["word_errors", "masked_words", "leave_one_out"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-UNJUDGED = DETERMINERS | frozenset("and or is are was were be been being am there it of".split())
-"""Articles, forms of "to be" and conjunctions say nothing of a picture: never called errors, never suggested."""
+_QUANTITIES = frozenset("no both all several many few".split())
+UNJUDGED = (DETERMINERS - _QUANTITIES) | frozenset("and or is are was were be been being am there it of".split())
+"""Articles, possessives, forms of "to be" and conjunctions say nothing of a picture: never called errors, never
+suggested. How many there are is seen, so words for that are judged."""
 
 _CONTINUES = "##"
 
