@@ -66,7 +66,7 @@ def _grounding_of(found: GroundAnswer | Hit, phrase: str) -> Grounding:
 
 
 def _heated(image: Image.Image, grounding: Grounding) -> Image.Image:
-    """The picture in grey under its heat, which glows from dark red over orange to yellow."""
+    """The picture under its heat, which glows from dark over orange to yellow."""
     warm = _heat_picture(grounding).resize(image.size, Image.Resampling.BICUBIC)
     glow = ImageOps.colorize(warm, black="#2a0845", mid="#e8590c", white="#ffe066")
     return Image.composite(glow, image, warm.point(lambda value: int(value * _HEAT_STRENGTH)))
