@@ -1,5 +1,6 @@
 """A gallery goes over to another model while a real server answers: nobody is refused, no answer mixes two spaces."""
 
+import asyncio
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ from runtime.engines.fake import PALETTE
 from tests.conftest import ROOT
 from tests.e2e.conftest import RunningServer, start_program
 from tests.unit.vernier.colour_bundle import write_colour_bundle
+from vernier import ApiError, AsyncClient, Client
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 PROGRAM = "from server.run import serve; from server.settings import load_settings; serve(load_settings())"
@@ -203,6 +205,30 @@ def test_what_cannot_be_done_is_said(server: RunningServer, bundles: Path, tmp_p
     held = vernier("index", "migrate", str(tmp_path / "galleries" / "default"), "--bundle", str(bundles / "second"))
     assert held.returncode == 1
     assert "is open for writing already" in held.stderr
+
+
+async def test_through_either_client(server: RunningServer) -> None:
+    fill(server.url, 12)
+    with Client(server.url) as client:
+        first = client.migration().space
+        assert client.migration().state == "none"
+        going = client.migrate("second")
+        while going.state == "running":
+            time.sleep(0.01)
+            going = client.migration("default")
+        assert (going.state, going.bundle, going.done, going.total) == ("done", "second", 12, 12)
+        assert going.other_space == first != going.space
+        with pytest.raises(ApiError) as caught:
+            client.migrate("third")
+        assert caught.value.code == "unknown_bundle"
+    async with AsyncClient(server.url) as other:
+        going = await other.roll_back()
+        while going.state == "running":
+            await asyncio.sleep(0.01)
+            going = await other.migration()
+        assert (going.state, going.space) == ("done", first)
+        await other.discard_migration()
+        assert (await other.migration()).other_space is None
 
 
 def test_by_hand_when_no_server_has_it(tmp_path: Path, bundles: Path) -> None:

@@ -75,6 +75,10 @@ class AsyncClient:
     gallery = sending_async(calls.gallery)
     create_gallery = sending_async(calls.create_gallery)
     delete_gallery = sending_async(calls.delete_gallery)
+    migrate = sending_async(calls.migrate)
+    roll_back = sending_async(calls.roll_back)
+    migration = sending_async(calls.migration)
+    discard_migration = sending_async(calls.discard_migration)
     info = sending_async(calls.info)
     health = sending_async(calls.health)
 

@@ -25,6 +25,7 @@ from vernier.client.models import (
     Item,
     ItemOutcome,
     ItemPage,
+    Migration,
     ProofreadAnswer,
     SearchAnswer,
 )
@@ -326,6 +327,31 @@ def delete_gallery(name: str) -> Call[None]:
     return Call(method="DELETE", path=_gallery_path(name), read=lambda _: None)
 
 
+def migrate(bundle: str, *, gallery: str = "default") -> Call[Migration]:
+    """Begin to move a gallery to another model, or go on with it; it answers and takes writes meanwhile.
+
+    Args:
+        bundle: name of a bundle in the server's directory of bundles.
+        gallery: its name on the server.
+    """
+    return _begun(gallery, {"bundle": bundle})
+
+
+def roll_back(gallery: str = "default") -> Call[Migration]:
+    """Begin to move a gallery back to the model that it was moved from."""
+    return _begun(gallery, {"rollback": True})
+
+
+def migration(gallery: str = "default") -> Call[Migration]:
+    """Return how far a gallery is on its way to another model."""
+    return Call(method="GET", path=_migration_path(gallery), read=_model(Migration.model_validate_json))
+
+
+def discard_migration(gallery: str = "default") -> Call[None]:
+    """Stop a migration if one runs, and forget the vectors beside those in use: there is no way back then."""
+    return Call(method="DELETE", path=_migration_path(gallery), read=lambda _: None)
+
+
 def info() -> Call[dict[str, Any]]:
     """Return what the server says of itself: bundle, providers, limits."""
     return Call(method="GET", path="/info", read=lambda response: dict(response.json()))
@@ -393,6 +419,15 @@ def _read_health(response: httpx.Response) -> Health:
 
 def _gallery_path(name: str) -> str:
     return f"/galleries/{quote(name, safe='')}"
+
+
+def _migration_path(gallery: str) -> str:
+    return f"{_gallery_path(gallery)}/migration"
+
+
+def _begun(gallery: str, wanted: dict[str, Any]) -> Call[Migration]:
+    read = _model(Migration.model_validate_json)
+    return Call(method="POST", path=_migration_path(gallery), options={"json": wanted}, read=read)
 
 
 def _item_path(gallery: str, item_id: str) -> str:

@@ -5,7 +5,7 @@ notebook answers show their pictures (`vernier.client.display`), which are fetch
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
@@ -238,6 +238,28 @@ class Gallery(_Answer):
     dim: int
     index_kind: str
     read_only: bool = False
+
+
+class Migration(_Answer):
+    """How far a gallery is on its way to another model.
+
+    Attributes:
+        state: of the last migration since the server started.
+        bundle: the bundle that it goes to, or went to.
+        done: vectors that are made.
+        total: vectors that there will be.
+        space: the embedding space that the gallery answers from.
+        other_space: that of the vectors kept beside: to go back to, or not whole yet.
+        problem: why it failed or stopped.
+    """
+
+    state: Literal["none", "running", "done", "stopped", "failed"]
+    bundle: str | None = None
+    done: int
+    total: int
+    space: str
+    other_space: str | None = None
+    problem: dict[str, Any] | None = None
 
 
 class Item(_Answer):

@@ -75,6 +75,10 @@ class Client:
     gallery = sending(calls.gallery)
     create_gallery = sending(calls.create_gallery)
     delete_gallery = sending(calls.delete_gallery)
+    migrate = sending(calls.migrate)
+    roll_back = sending(calls.roll_back)
+    migration = sending(calls.migration)
+    discard_migration = sending(calls.discard_migration)
     info = sending(calls.info)
     health = sending(calls.health)
 
