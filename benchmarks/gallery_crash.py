@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ class CrashReport:
     Attributes:
         problems: every lost, doubled or half written item, and everything that `verify` found.
         during: how often each kind of operation was under way when the process was killed.
-        slowest_start_s: the longest that the gallery took to open afterwards.
+        slowest_start_s: the longest that the gallery took to open afterwards, wall-clock.
+        slowest_start_cpu_s: the most CPU that this took.
     """
 
     kills: int = 0
@@ -48,6 +49,7 @@ class CrashReport:
     problems: list[str] = field(default_factory=list)
     during: dict[str, int] = field(default_factory=dict)
     slowest_start_s: float = 0.0
+    slowest_start_cpu_s: float = 0.0
 
 
 def kill_and_look(folder: Path, *, kills: int, seed: int = 0, longest_s: float = 0.6) -> CrashReport:
@@ -97,9 +99,10 @@ def _replayed(lines: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[s
 
 def _look(folder: Path, held: State, under_way: dict[str, Any] | None, report: CrashReport, round_number: int) -> State:
     """Open the gallery, compare, and return what it holds."""
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     with open_folder(folder, space=SPACE, dim=DIM) as gallery:
         report.slowest_start_s = max(report.slowest_start_s, time.perf_counter() - started)
+        report.slowest_start_cpu_s = max(report.slowest_start_cpu_s, time.process_time() - cpu_started)
         report.problems += [f"kill {round_number}: {problem}" for problem in gallery.verify()]
         found = _contents(gallery)
         finished = dict(held)
@@ -202,6 +205,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child is not None:
@@ -209,9 +213,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = kill_and_look(Path(folder) / "gallery", kills=arguments.kills, seed=arguments.seed)
     print(f"{report.kills} kills, {report.acknowledged} acknowledged operations, {len(report.problems)} problems")
-    print(f"under way when killed: {report.during}; slowest start {report.slowest_start_s:.2f} s")
+    print(
+        f"under way when killed: {report.during}; slowest start {report.slowest_start_s:.2f} s "
+        f"({report.slowest_start_cpu_s:.2f} s of CPU)"
+    )
     for problem in report.problems:
         print(problem)
+    if arguments.json:
+        from benchmarks.index import provenance
+
+        told = provenance() | {"command": " ".join(["python -m benchmarks.gallery_crash", *sys.argv[1:]])}
+        arguments.json.write_text(json.dumps({"provenance": told, **asdict(report)}, indent=2) + "\n")
     return 1 if report.problems else 0
 
 
