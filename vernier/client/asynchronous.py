@@ -65,6 +65,8 @@ class AsyncClient:
     search = sending_async(calls.search)
     ground = sending_async(calls.ground)
     proofread = sending_async(calls.proofread)
+    proofread_all = sending_async(calls.proofread_all)
+    identify = sending_async(calls.identify)
     embed = sending_async(calls.embed)
     add = sending_async(calls.add)
     item = sending_async(calls.item)

@@ -22,11 +22,14 @@ from vernier.client.models import (
     Gallery,
     GroundAnswer,
     Health,
+    IdentifyAnswer,
     Item,
     ItemOutcome,
     ItemPage,
     Migration,
+    Problem,
     ProofreadAnswer,
+    ProofreadText,
     SearchAnswer,
 )
 from vernier.client.pictures import ItemReference, PictureOrReference, UrlReference, encoded, reference
@@ -202,6 +205,58 @@ def proofread(
         options=_with_picture(request, image),
         read=_model(ProofreadAnswer.model_validate_json),
         show=lambda answer, picture: answer.shows(_looked_at(image, gallery, picture)),
+    )
+
+
+def proofread_all(
+    image: PictureOrReference,
+    texts: Sequence[str],
+    *,
+    gallery: str = "default",
+    suggestions: int = 3,
+    threshold: float | None = None,
+) -> Call[list[ProofreadText | Problem]]:
+    """Hold several texts against one picture, which is looked at once; a text that cannot be judged has its problem."""
+    request = {"texts": list(texts), "gallery": gallery, "suggestions": suggestions, "threshold": threshold}
+    return Call(
+        method="POST",
+        path="/proofread",
+        options=_with_picture(request, image),
+        read=lambda response: [_text_or_problem(entry) for entry in response.json()["results"]],
+    )
+
+
+def identify(
+    image: PictureOrReference,
+    *,
+    point: Sequence[float] | None = None,
+    box: Sequence[float] | None = None,
+    phrases: Sequence[str] | None = None,
+    gallery: str = "default",
+    top_k: int = 5,
+) -> Call[IdentifyAnswer]:
+    """Say what a part of a picture may be: the reverse of `ground`.
+
+    Args:
+        image: the picture.
+        point: x, y in its pixels; or else
+        box: x0, y0, x1, y1.
+        phrases: what it may be; the gallery's own words when None.
+        gallery: whose words are ranked, and where an `ItemReference` is.
+        top_k: most names.
+    """
+    request = {
+        "point": None if point is None else list(point),
+        "box": None if box is None else list(box),
+        "phrases": None if phrases is None else list(phrases),
+        "gallery": gallery,
+        "top_k": top_k,
+    }
+    return Call(
+        method="POST",
+        path="/identify",
+        options=_with_picture(request, image),
+        read=_model(IdentifyAnswer.model_validate_json),
     )
 
 
@@ -404,6 +459,10 @@ def _item_body(item: NewItem) -> dict[str, Any]:
     if item.metadata is not None:
         body["metadata"] = dict(item.metadata)
     return body
+
+
+def _text_or_problem(entry: Mapping[str, Any]) -> ProofreadText | Problem:
+    return Problem.model_validate(entry) if "code" in entry else ProofreadText.model_validate(entry)
 
 
 def _read_outcomes(response: httpx.Response) -> list[ItemOutcome]:

@@ -193,7 +193,19 @@ class JudgedWord(_Answer):
     suggestions: tuple[Suggestion, ...] = ()
 
 
-class ProofreadAnswer(_OfOnePicture):
+class ProofreadText(_Answer):
+    """What is said of one text.
+
+    Attributes:
+        match: calibrated probability that the text as sent is true of the picture.
+    """
+
+    words: tuple[JudgedWord, ...]
+    corrected_text: str
+    match: float
+
+
+class ProofreadAnswer(ProofreadText, _OfOnePicture):
     """A text proofread against a picture. A notebook shows both, each word coloured by how likely it is wrong.
 
     Attributes:
@@ -201,9 +213,6 @@ class ProofreadAnswer(_OfOnePicture):
         method: how words were judged.
     """
 
-    words: tuple[JudgedWord, ...]
-    corrected_text: str
-    match: float
     method: str | None = None
     timings_ms: dict[str, float] = {}
 
@@ -211,6 +220,30 @@ class ProofreadAnswer(_OfOnePicture):
         from vernier.client.display import proofread_html
 
         return proofread_html(self)
+
+
+class RankedName(_Answer):
+    """A phrase for a part of a picture, with its cosine, which orders and is no probability."""
+
+    phrase: str
+    score: float
+
+
+class IdentifyAnswer(_Answer):
+    """What a part of a picture may be, best first.
+
+    Attributes:
+        box: the part that was looked at; around a point, the largest of several.
+        source: whose words were ranked: `request`, `gallery` or `bundle`.
+        candidates: how many phrases were ranked.
+    """
+
+    names: tuple[RankedName, ...]
+    box: Box
+    image_size: tuple[int, int]
+    source: str
+    candidates: int
+    timings_ms: dict[str, float] = {}
 
 
 class EmbedAnswer(_Answer):

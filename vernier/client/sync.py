@@ -65,6 +65,8 @@ class Client:
     search = sending(calls.search)
     ground = sending(calls.ground)
     proofread = sending(calls.proofread)
+    proofread_all = sending(calls.proofread_all)
+    identify = sending(calls.identify)
     embed = sending(calls.embed)
     add = sending(calls.add)
     item = sending(calls.item)

@@ -46,6 +46,8 @@ async def test_every_kind_of_answer(client: AsyncClient, gallery: str) -> None:
     assert (await client.search(image=picture("red"), gallery=gallery)).hits[0].id == "red"
     assert (await client.ground(ItemReference("red"), "red", gallery=gallery)).image_size == (64, 48)
     assert (await client.proofread(picture("red"), "a blue picture")).corrected_text == "a red picture"
+    assert len(await client.proofread_all(picture("red"), ["a blue picture", "a red one"])) == 2
+    assert (await client.identify(picture("red"), point=(9, 9), phrases=["red"])).names[0].phrase == "red"
     assert len((await client.embed(["red"], images=[picture("blue")])).embeddings) == 2
     assert (await client.item("red", gallery=gallery)).metadata == {"n": 1}
     assert (await client.item_picture("red", gallery=gallery)).startswith(b"\xff\xd8")

@@ -14,6 +14,7 @@ from runtime.engines.fake import PALETTE
 from runtime.errors import ImageError, UsageError, VernierError
 from tests.unit.vernier.conftest import Running, picture, serving
 from vernier import ApiError, Client, ItemReference, NewItem, Retry, ServerUnreachableError, UrlReference
+from vernier.client.models import Problem, ProofreadText
 
 COLOURS = ("red", "green", "blue", "yellow")
 
@@ -136,6 +137,25 @@ def test_proofreading_finds_the_wrong_word(client: Client) -> None:
     assert [word.word for word in answer.words if word.is_error] == ["blue"]
     assert answer.corrected_text == "a red picture"
     assert 0 <= answer.match <= 1
+
+
+def test_several_texts_of_one_picture_at_once(client: Client) -> None:
+    good, wrong, empty = client.proofread_all(picture("red"), ["a red picture", "a blue picture", " "])
+    assert isinstance(good, ProofreadText)
+    assert isinstance(wrong, ProofreadText)
+    assert [word.word for word in wrong.words if word.is_error] == ["blue"]
+    assert not any(word.is_error for word in good.words)
+    assert isinstance(empty, Problem)
+    assert empty.code == "text_empty"
+
+
+def test_a_part_of_a_picture_is_named(client: Client) -> None:
+    image = Image.new("RGB", (80, 40), PALETTE["white"])
+    image.paste(PALETTE["red"], (40, 0, 80, 40))
+    for part in ({"point": (60, 20)}, {"box": (40, 0, 80, 40)}):
+        answer = client.identify(image, phrases=["blue", "red"], top_k=1, **part)  # type: ignore[arg-type]
+        assert [name.phrase for name in answer.names] == ["red"]
+        assert (answer.source, answer.candidates) == ("request", 2)
 
 
 def test_what_the_gallery_holds_is_named_and_not_sent(client: Client, gallery: str) -> None:
