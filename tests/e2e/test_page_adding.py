@@ -67,7 +67,7 @@ def test_a_dropped_folder_is_added_with_progress_and_an_outcome_for_each(page: P
     expect(outcomes.first).to_contain_text("failed")
     expect(outcomes.filter(has_text="holiday/deep/01.jpg")).to_contain_text("added")
     keep(page, "added")
-    dialog.get_by_role("button", name="Show the gallery").click()
+    dialog.get_by_role("button", name="Done", exact=True).click()
     expect(page.locator("#results > li")).to_have_count(19)
     expect(page.get_by_role("button", name="What is running")).to_contain_text("19")
     find(page, "blue")
@@ -77,6 +77,9 @@ def test_a_dropped_folder_is_added_with_progress_and_an_outcome_for_each(page: P
     dialog.get_by_label("Choose a folder").set_input_files(folder)
     dialog.get_by_role("button", name="Add 20 pictures").click()
     expect(dialog.get_by_role("status")).to_contain_text("0 pictures added, 19 there already, 1 failed")
+    dialog.get_by_role("button", name="holiday/04.jpg").click()
+    expect(page.get_by_role("dialog", name="holiday/04.jpg")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"gallery=mine.*open=holiday%2F04\.jpg"))
 
 
 def test_a_busy_server_is_waited_for_and_what_was_stopped_goes_on(page: Page, mine: str, folder: Path) -> None:
@@ -96,6 +99,7 @@ def test_a_busy_server_is_waited_for_and_what_was_stopped_goes_on(page: Page, mi
             route.continue_()
 
     page.route("**/galleries/mine/items", write)
+    expect(page.get_by_role("status")).to_contain_text("This gallery is empty")
     drop(page, folder)
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("button", name="Add 20 pictures").click()
@@ -124,12 +128,14 @@ def test_a_key_is_asked_for_and_writing_wants_one_that_may(browser: Browser, gua
         wanted.get_by_label("Key", exact=True).fill(WRITE)
         wanted.get_by_role("button", name="Use it").click()
         expect(dialog.get_by_role("status")).to_contain_text("Done: 2 pictures added")
-        dialog.get_by_role("button", name="Show the gallery").click()
+        dialog.get_by_role("button", name="Done", exact=True).click()
         expect(page.locator("#results img")).to_have_count(3)
 
 
 def test_without_a_key_one_is_told_so(browser: Browser, guarded: RunningServer) -> None:
     with watched_page(browser, guarded.url) as page:
         page.goto(guarded.url)
+        expect(page.get_by_role("dialog", name="This server wants a key")).to_be_visible()
         page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
         expect(page.get_by_role("alert")).to_contain_text("A key is needed")

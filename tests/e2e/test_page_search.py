@@ -69,6 +69,7 @@ def test_a_picture_is_chosen_joined_by_words_and_removed(page: Page) -> None:
 def test_a_dropped_and_a_pasted_picture_are_searched_with(page: Page, tmp_path: Path) -> None:
     path = tmp_path / "dropped.jpg"
     path.write_bytes(jpeg("purple"))
+    expect(card(page, "red")).to_be_visible()
     drop(page, path)
     expect(page.locator("#results > li").first).to_have_attribute("data-id", "purple")
     paste(page, "orange")

@@ -18,12 +18,13 @@ interface Props {
   limits: Info["limits"];
   found: Found[];
   onFound: (found: Found[]) => void;
+  onOpen: (id: string) => void;
   onClose: (hasAdded: boolean) => void;
 }
 
 type State = "choosing" | "adding" | "stopped" | "done";
 
-export function AddDialog({ gallery, limits, found, onFound, onClose }: Props) {
+export function AddDialog({ gallery, limits, found, onFound, onOpen, onClose }: Props) {
   const [state, setState] = useState<State>("choosing");
   const [outcomes, setOutcomes] = useState<Outcome[]>([]);
   const [trouble, setTrouble] = useState<Trouble | null>(null);
@@ -88,7 +89,7 @@ export function AddDialog({ gallery, limits, found, onFound, onClose }: Props) {
           {(state === "done" || state === "stopped") && (
             <>
               <button type="button" class={state === "done" ? "go" : "quiet"} onClick={() => onClose(true)}>
-                Show the gallery
+                {state === "done" ? "Done" : "That is enough"}
               </button>
               <button type="button" class="quiet" onClick={() => onFound([])}>
                 Add others
@@ -96,7 +97,7 @@ export function AddDialog({ gallery, limits, found, onFound, onClose }: Props) {
             </>
           )}
         </p>
-        <Outcomes outcomes={outcomes} />
+        <Outcomes outcomes={outcomes} onOpen={state === "adding" ? null : onOpen} />
       </div>
     </Dialog>
   );
@@ -155,7 +156,7 @@ function Progress({ outcomes, total, state }: { outcomes: Outcome[]; total: numb
 
 const SAID = { created: "added", replaced: "replaced", unchanged: "there already", failed: "failed" } as const;
 
-function Outcomes({ outcomes }: { outcomes: Outcome[] }) {
+function Outcomes({ outcomes, onOpen }: { outcomes: Outcome[]; onOpen: ((id: string) => void) | null }) {
   if (outcomes.length === 0) return null;
   const failures = outcomes.filter(({ outcome }) => outcome === "failed");
   const others = outcomes.filter(({ outcome }) => outcome !== "failed").reverse();
@@ -165,7 +166,13 @@ function Outcomes({ outcomes }: { outcomes: Outcome[] }) {
       <ul class="outcomes" aria-label="What became of each picture" tabIndex={0}>
         {rows.map(({ path, outcome, problem }) => (
           <li key={path} class={outcome}>
-            <span>{path}</span>
+            {outcome === "failed" || !onOpen ? (
+              <span>{path}</span>
+            ) : (
+              <button type="button" class="link" onClick={() => onOpen(path)}>
+                {path}
+              </button>
+            )}
             <b>{SAID[outcome]}</b>
             {problem && <small>{problem}</small>}
           </li>

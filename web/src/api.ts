@@ -31,6 +31,7 @@ export interface Timed {
 type AskForKey = (why: "needed" | "write") => Promise<string | null>;
 let askForKey: AskForKey = async () => null;
 let asking: Promise<string | null> | null = null;
+let refusedAt = 0;
 const listeners = new Set<(timed: Timed) => void>();
 
 /** Set what is called when the server wants a key, or one that may write; it gives the key, or null. */
@@ -62,6 +63,7 @@ export async function call<T>(path: string, options: Call = {}): Promise<T> {
 
 /** Call the server; a new key is asked for as often as the old one does not do. */
 export async function send(path: string, options: Call = {}): Promise<Response> {
+  const since = performance.now();
   for (;;) {
     const used = key();
     const answer = await sendOnce(path, options, used);
@@ -69,14 +71,17 @@ export async function send(path: string, options: Call = {}): Promise<Response> 
     const problem = await troubleOf(answer);
     const wantsWrite = problem.code === "forbidden" && used !== null;
     if (answer.status !== 401 && !wantsWrite) throw problem;
-    if (used === key() && !(await newKey(wantsWrite ? "write" : "needed"))) throw problem;
+    if (used === key() && !(await newKey(wantsWrite ? "write" : "needed", since))) throw problem;
   }
 }
 
-async function newKey(why: "needed" | "write"): Promise<boolean> {
+/** Ask for a key. Who gave none is not asked again by calls that had begun by then. */
+async function newKey(why: "needed" | "write", since: number): Promise<boolean> {
+  if (since < refusedAt) return false;
   asking ??= askForKey(why).finally(() => (asking = null));
   const given = await asking;
   if (given) sessionStorage.setItem(KEY, given);
+  else refusedAt = performance.now();
   return Boolean(given);
 }
 

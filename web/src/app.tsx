@@ -22,6 +22,14 @@ import { Viewer, type Subject } from "./viewer";
 /** Pictures of one's own that were searched with; an address cannot hold them, but the way back can find them here. */
 const files = new Map<string, File>();
 
+/** What is taken for granted until the server has said what it takes, so that nothing waits for that. */
+const USUAL_LIMITS: Info["limits"] = {
+  max_body_bytes: 10e6,
+  max_bulk_bytes: 256e6,
+  max_top_k: PER_PAGE,
+  max_reranked: PER_PAGE,
+};
+
 export function App() {
   const [query, setQuery] = useState<Query>(() => queryOf(location.search));
   const [file, setFile] = useState<File | null>(null);
@@ -33,11 +41,11 @@ export function App() {
   const [numAdded, setNumAdded] = useState(0);
 
   const info = useAnswer<Info>(`info ${numAdded}`, (signal) => call<Info>("/info", { signal }), { keeps: true });
-  const limits = info.value?.limits ?? null;
+  const limits = info.value?.limits ?? USUAL_LIMITS;
   const { open, caption, ...asked } = query;
-  const question = limits && JSON.stringify([asked, nameOfFile(file), numAdded]);
+  const question = JSON.stringify([asked, Math.min(asked.count, limits.max_top_k), nameOfFile(file), numAdded]);
   const finding = useAnswer<Finding & { of: string }>(question, async (signal) => ({
-    ...(await find(query, file, limits!, signal)),
+    ...(await find(query, file, limits, signal)),
     of: topicOf(query, file),
   }));
   const searched = useTimed(["/search"]);
@@ -61,9 +69,10 @@ export function App() {
     if (picture && !isPicture(picture)) setWrongFile(new Trouble("This is not a picture", picture.name));
     else askFor({ like: null }, picture);
   };
-  const take = (found: Found[], hasFolder: boolean) => {
-    const [first] = found;
-    if (adding !== null || hasFolder || found.length > 1) setAdding(found);
+  const take = (found: Found[] | null, hasFolder: boolean) => {
+    const [first] = found ?? [];
+    if (found === null) setWrongFile(new Trouble("What was dropped cannot be read", "Choose it with “Add pictures” instead."));
+    else if (adding !== null || hasFolder || found.length > 1) setAdding(found);
     else if (first && (looked !== null || open !== null) && isPicture(first.file)) setLooked(first.file);
     else if (first) searchWith(first.file);
   };
@@ -78,6 +87,9 @@ export function App() {
     return () => removeEventListener("popstate", comeBack);
   }, []);
   const isDragging = useDrops(take);
+  useEffect(() => {
+    document.title = query.open ?? query.text ? `${query.open ?? query.text} · Vernier` : "Vernier";
+  }, [query.open, query.text]);
 
   const entries = finding.value?.entries ?? [];
   const at = entries.findIndex(({ id }) => id === open);
@@ -137,7 +149,7 @@ export function App() {
         <ActiveFilters filter={query.filter} onFilter={(filter) => askFor({ filter })} />
         {!isAsking(query, file) && !query.filter && <Examples entries={entries} onText={(text) => askFor({ text })} />}
         {wrongFile && <TroubleNote trouble={wrongFile} />}
-        {info.trouble && <TroubleNote trouble={info.trouble} onRetry={info.again} />}
+        {info.trouble && !finding.trouble && <TroubleNote trouble={info.trouble} onRetry={info.again} />}
         <Table
           {...{ finding, query, file, info }}
           isAsking={isAsking(query, file)}
@@ -175,12 +187,18 @@ export function App() {
           onClose={close}
         />
       )}
-      {adding && limits && (
+      {adding && (
         <AddDialog
           gallery={query.gallery}
           limits={limits}
           found={adding}
           onFound={setAdding}
+          onOpen={(id) => {
+            setAdding(null);
+            setNumAdded(numAdded + 1);
+            setLooked(null);
+            go({ open: id, caption: null });
+          }}
           onClose={(hasAdded) => {
             setAdding(null);
             if (hasAdded) setNumAdded(numAdded + 1);
@@ -246,7 +264,7 @@ interface TableProps {
 
 function Table({ finding, query, file, info, isAsking, onAdd, onUnfilter, onMore, onOpen, onAlike }: TableProps) {
   const { state, value, trouble } = finding;
-  const isWaiting = state === "waiting" || state === "slow" || (state === "none" && !info.trouble);
+  const isWaiting = state === "waiting" || state === "slow";
   // More of the same is put below what is there; another question makes a clean table.
   const isMore = isWaiting && value !== null && value.of === topicOf(query, file);
   const isEmpty = state === "done" && value?.entries.length === 0;
@@ -293,7 +311,7 @@ function stateOf({ entries, searched }: Finding): string {
 }
 
 /** Take what is dropped or pasted anywhere; tells whether files are being dragged over the page. */
-function useDrops(take: (found: Found[], hasFolder: boolean) => void): boolean {
+function useDrops(take: (found: Found[] | null, hasFolder: boolean) => void): boolean {
   const [isDragging, setDragging] = useState(false);
   const latest = useLatest(take);
   useLayoutEffect(() => {
@@ -307,7 +325,7 @@ function useDrops(take: (found: Found[], hasFolder: boolean) => void): boolean {
       event.preventDefault();
       setDragging(false);
       const { hasFolder, files } = dropped(event.dataTransfer);
-      files.then((found) => latest(found, hasFolder)).catch(() => latest([], false));
+      files.then((found) => latest(found, hasFolder)).catch(() => latest(null, false));
     };
     const paste = (event: ClipboardEvent) => {
       const found = chosen(event.clipboardData?.files ?? null);
