@@ -111,7 +111,8 @@ def of_bundle(given: argparse.Namespace) -> dict[str, Any]:
     from evaluation.pictures import open_picture
     from export.assemble import QUANTISING_SAMPLES, graph_inputs
     from export.choose import choose
-    from export.task_quality import quality, read_validation, validation_of
+    from export.parity import case_of
+    from export.task_quality import quality, read_validation, validation_of, with_edits
     from export.variants import VARIANTS, write_variant
     from runtime.encoder import Encoder
     from runtime.engines import start_engine
@@ -179,7 +180,11 @@ def of_bundle(given: argparse.Namespace) -> dict[str, Any]:
                 for variant, entry in by_variant.items()
             },
         }
-        chosen = choose("auto", encoder, files, work, inputs=inputs, validation=validation, tick=lambda: None)
+        edited = with_edits(quantising, seed=0)
+        cases = [case_of(sample.image, sample.caption, sample.edited or sample.caption) for sample in edited]
+        chosen = choose(
+            "auto", encoder, files, work, inputs=inputs, validation=validation, cases=cases, tick=lambda: None
+        )
         found["auto"] = {
             "chosen": dict(chosen.variants),
             "megabytes": sum(file.stat().st_size for file in chosen.files.values()) / 1e6,

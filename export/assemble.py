@@ -5,7 +5,7 @@ Checkpoints of our own and public ones both end here, so both pass the same gate
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from export.calibrate import calibrate
-from export.choose import Chosen, choose, precision_of
+from export.choose import Chosen, choose, loosest, precision_of
 from export.drawn import drawn_cases
 from export.graphs import GraphPlan, TorchEngine
 from export.onnx_file import OPSET, write_onnx
@@ -155,13 +155,14 @@ def assemble(
                 work,
                 inputs=graph_inputs(plain_encoder, quantising),
                 validation=asked,
+                cases=cases,
                 tick=tick,
             )
             _write(work / "chosen", model, chosen.files, chosen.variants, Calibration(), name=model.name)
             loaded = Encoder.load(work / "chosen", provider="cpu")
             encoder = _remembering(loaded, loaded.engines)
             parity = _compare(reference, encoder, cases)
-            check(parity, tolerance or _loosest(chosen.variants.values()))
+            check(parity, tolerance or TOLERANCE[loosest(chosen.variants.values())])
         tick()
         calibration = model.calibration or calibrate(encoder, samples[: CALIBRATION_SAMPLES // (10 if is_large else 1)])
         tick()
@@ -221,11 +222,6 @@ def _compare(reference: Encoder, encoder: Encoder, cases: Sequence[Case]) -> Par
     graphs = encoder.manifest.graphs
     report = measure(graphs, reference.engines, encoder.engines, samples_of(encoder, cases))
     return ParityReport(outputs=report.outputs, scale=report.scale, decisions=agreement(reference, encoder, cases))
-
-
-def _loosest(variants: Iterable[Variant]) -> Tolerance:
-    precisions = {precision_of(variant) for variant in variants}
-    return TOLERANCE["int8" if "int8" in precisions else "fp16" if "fp16" in precisions else "fp32"]
 
 
 def _write(

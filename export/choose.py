@@ -3,17 +3,19 @@
 Convolutions and transformers, trained and random ones, bear int8 differently, so nothing is taken for granted: each
 variant of each graph is written, timed on this machine against the others in turn, and asked the validation questions
 with the other graphs in fp32, the fastest first. The first that loses no more than half a point on any number is taken.
-What was taken graph by graph is asked once more all together, and graphs go back to fp32 until that passes too.
+A variant must also decide as fp32 does (nearest picture, wrong word, best box): questions without boxes say nothing of
+boxes. What was taken graph by graph is asked once more all together, and graphs go back to fp32 until that passes too.
 """
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from export.parity import TOLERANCE, Case, agreement, disagreements
 from export.task_quality import Validation, losses, quality
 from export.variants import Variant, write_variant
 from runtime.bundle.manifest import Choice, GraphName, Precision, PrecisionReport, TaskQuality, Trial
@@ -63,6 +65,7 @@ def choose(
     *,
     inputs: Mapping[GraphName, Sequence[Arrays]],
     validation: Validation,
+    cases: Sequence[Case],
     tick: Callable[[], None],
 ) -> Chosen:
     """Take a variant for each graph.
@@ -75,12 +78,14 @@ def choose(
         folder: where variants are written.
         inputs: for each graph, batches of real inputs: for calibration and timing.
         validation: what quality is asked of.
+        cases: what must be decided as in fp32.
         tick: called after each graph.
 
     Raises:
         ExportError: `quality_failed` when the precision asked for by name costs too much.
     """
     before = quality(encoder, validation)
+    gate = _Gate(encoder=encoder, before=before, validation=validation, cases=cases)
     trials: dict[GraphName, list[Trial]] = {}
     taken: dict[GraphName, Variant] = {}
     engines: dict[tuple[GraphName, Variant], Engine] = {(name, "fp32"): encoder.engines[name] for name in files}
@@ -99,14 +104,16 @@ def choose(
                 trials[name].append(Trial(variant=variant, bytes=0, verdict=verdict))
                 continue
             written[name, variant] = file
-        taken[name] = _take(asked, name, encoder, before, engines, written, inputs[name], validation, trials[name])
+        mine = {variant: engine for (graph, variant), engine in engines.items() if graph == name}
+        sizes = {variant: written[name, variant].stat().st_size for variant in mine}
+        taken[name] = _take(asked, name, mine, sizes, inputs[name], gate, trials[name])
         tick()
 
-    def together() -> Encoder:
-        return _with(encoder, {name: engines[name, variant] for name, variant in taken.items()})
+    def together() -> tuple[TaskQuality, list[str]]:
+        return gate.ask({name: engines[name, variant] for name, variant in taken.items()}, loosest(taken.values()))
 
-    after = quality(together(), validation)
-    while lost := losses(before, after):
+    after, lost = together()
+    while lost:
         back = _worst(before, trials, taken)
         if asked != "auto" or back is None:
             raise _refusal(asked, "the graphs together", lost)
@@ -118,7 +125,7 @@ def choose(
             )
         )
         taken[back] = "fp32"
-        after = quality(together(), validation)
+        after, lost = together()
     report = PrecisionReport(
         asked=asked,
         validation=validation.name,
@@ -130,25 +137,44 @@ def choose(
     return Chosen(files={name: written[name, taken[name]] for name in files}, variants=taken, report=report)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gate:
+    """What engines must pass in place of the bundle's own in fp32."""
+
+    encoder: Encoder
+    before: TaskQuality
+    validation: Validation
+    cases: Sequence[Case]
+
+    def ask(self, engines: Mapping[GraphName, Engine], precision: Precision) -> tuple[TaskQuality, list[str]]:
+        """The quality with these engines, and what speaks against them."""
+        changed = dict(self.encoder.engines)
+        changed.update({str(name): engine for name, engine in engines.items()})
+        encoder = self.encoder
+        trial = Encoder(encoder.manifest, encoder.text_transform, changed, lexicon=encoder.lexicon)
+        found = quality(trial, self.validation)
+        lost = losses(self.before, found)
+        if not lost and precision != "fp32":
+            lost = disagreements(agreement(encoder, trial, self.cases), TOLERANCE[precision])
+        return found, lost
+
+
 def _take(
     asked: str,
     name: GraphName,
-    encoder: Encoder,
-    before: TaskQuality,
-    engines: Mapping[tuple[GraphName, Variant], Engine],
-    written: Mapping[tuple[GraphName, Variant], Path],
+    mine: Mapping[Variant, Engine],
+    sizes: Mapping[Variant, int],
     inputs: Sequence[Arrays],
-    validation: Validation,
+    gate: _Gate,
     trials: list[Trial],
 ) -> Variant:
     """Take the fastest variant of one graph that passes, and write down what was tried."""
-    mine = {variant: engine for (graph, variant), engine in engines.items() if graph == name}
     ms = _timed(mine, inputs)
     speed = {variant: float(np.exp(np.mean(np.log(list(times.values()))))) for variant, times in ms.items()}
     taken: Variant | None = None
     reasons: list[str] = []
     for variant in sorted(mine, key=lambda variant: speed[variant]):
-        size, gain = written[name, variant].stat().st_size, speed["fp32"] / speed[variant]
+        size, gain = sizes[variant], speed["fp32"] / speed[variant]
         found: TaskQuality | None = None
         if variant == "fp32":
             verdict = f"{'not taken' if taken or asked != 'auto' else 'taken'}: what the others are compared with"
@@ -158,8 +184,7 @@ def _take(
         elif asked == "auto" and gain < _LEAST_GAIN:
             verdict = f"not taken: {gain:.2f} times as fast as fp32, {_LEAST_GAIN} is the least that pays"
         else:
-            found = quality(_with(encoder, {name: mine[variant]}), validation)
-            lost = losses(before, found)
+            found, lost = gate.ask({name: mine[variant]}, precision_of(variant))
             reasons += lost
             verdict = f"not taken: {'; '.join(lost)}" if lost else f"taken: {gain:.2f} times as fast as fp32 and passes"
             taken = taken if lost else variant
@@ -177,11 +202,10 @@ def _refusal(asked: str, what: str, lost: Sequence[str]) -> ExportError:
     )
 
 
-def _with(encoder: Encoder, engines: Mapping[GraphName, Engine]) -> Encoder:
-    """The encoder with some of its engines replaced."""
-    changed = dict(encoder.engines)
-    changed.update({str(name): engine for name, engine in engines.items()})
-    return Encoder(encoder.manifest, encoder.text_transform, changed, lexicon=encoder.lexicon)
+def loosest(variants: Iterable[Variant]) -> Precision:
+    """Return the precision whose tolerance a bundle of these variants is held to."""
+    precisions = {precision_of(variant) for variant in variants}
+    return "int8" if "int8" in precisions else "fp16" if "fp16" in precisions else "fp32"
 
 
 def _worst(

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluation.edits import diff, overlaps, wrong_words
-from runtime.bundle.manifest import Decisions, Graph, GraphName, OutputParity, Precision
+from runtime.bundle.manifest import Decisions, Graph, GraphName, Logistic, OutputParity, Precision
 from runtime.encoder import Encoder, ImageFeatures
 from runtime.engines import Engine
 from runtime.engines.protocol import Arrays
 from runtime.errors import ExportError
 from runtime.ground import ground
 from runtime.phrases import noun_phrases
-from runtime.preprocess.text import words
-from runtime.proofread import proofread, suggest
+from runtime.preprocess.text import Word, words
+from runtime.proofread import suggest
+from runtime.word_judges import UNJUDGED, Caption, judge
 
 _BATCHES = (1, 3, 8)
 """Batch sizes taken in turn, so that the open dimension is really tried."""
@@ -33,7 +34,7 @@ PASSED_ON = ("patch_tokens", "word_tokens", "image_levels", "image_summary")
 
 _MOST_SUGGESTED = 16
 _SAME_BOX = 0.9
-_MOST_JUDGED = 3
+_MOST_JUDGED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,17 +188,19 @@ def check(report: ParityReport, tolerance: Tolerance, *, what: str = "The bundle
                 f"{parity.samples} samples. {what} was not written.",
                 code="parity_failed",
             )
-    decisions = report.decisions
-    if decisions is None:
-        return
-    for name in ("top_hit", "flagged_word", "best_correction", "best_box"):
-        share = getattr(decisions, name)
-        if share is not None and not share >= tolerance.agreement:
-            raise ExportError(
-                f"parity failed: only {share:.3f} of {decisions.samples} samples have the same "
-                f"{name.replace('_', ' ')} (needed {tolerance.agreement}). {what} was not written.",
-                code="parity_failed",
-            )
+    if report.decisions is not None and (found := disagreements(report.decisions, tolerance)):
+        raise ExportError(f"parity failed: {'; '.join(found)}. {what} was not written.", code="parity_failed")
+
+
+def disagreements(decisions: Decisions, tolerance: Tolerance) -> list[str]:
+    """What is not decided alike often enough, in words."""
+    shares = {name: getattr(decisions, name) for name in ("top_hit", "flagged_word", "best_correction", "best_box")}
+    return [
+        f"only {share:.3f} of {decisions.samples} samples have the same {name.replace('_', ' ')} "
+        f"(needed {tolerance.agreement})"
+        for name, share in shares.items()
+        if share is not None and not share >= tolerance.agreement  # a NaN is no agreement
+    ]
 
 
 def batches(count: int) -> list[slice]:
@@ -287,11 +290,12 @@ def _decide(encoder: Encoder, cases: Sequence[Case]) -> _Decided:
     boxes: list[_Box | None] = []
     can_ground = images.patch_embeddings is not None or encoder.fusion_gives("relevance")
     for at, case in enumerate(cases):
-        text = case.edited if encoder.has_proof_reader else _around_the_edit(case.caption, case.edited)
-        found = proofread(encoder, images[[at]], text, num_suggestions=0)
+        listed = words(case.edited) if encoder.has_proof_reader else _around_the_edit(case.caption, case.edited)
+        listed = [word for word in listed if word.text.lower() not in UNJUDGED]
+        (found,) = judge(encoder, images[[at]], [Caption(text=case.edited, candidates=listed)])
+        judged.append({word.start: Logistic().probability(raw) for word, raw in zip(listed, found.raw, strict=True)})
         if encoder.has_proof_reader:
             corrections.append(_corrections(encoder, images[[at]], case))
-        judged.append({word.start: word.error_probability for word in found.words})
         grounded = ground(encoder, images[[at]], [case.phrase])[0].boxes if can_ground else ()
         boxes.append(grounded[0].box if grounded else None)
     hits = np.argmax(texts.embedding @ images.embedding.T, axis=1)
@@ -319,15 +323,13 @@ def is_same_choice(reference: Mapping[_Choice, float], found: Mapping[_Choice, f
     return reference.get(max(found, key=found.__getitem__), -np.inf) >= max(reference.values()) - _TIE
 
 
-def _around_the_edit(caption: str, edited: str) -> str:
+def _around_the_edit(caption: str, edited: str) -> list[Word]:
     """The few words of a wrong caption around its wrong one."""
     listed = words(edited)
-    if len(listed) <= _MOST_JUDGED:
-        return edited
     changed = diff(caption, edited)
     centre = min(changed[0].neg_words[0] if changed else 0, len(listed) - 1)
     first = max(0, min(centre - _MOST_JUDGED // 2, len(listed) - _MOST_JUDGED))
-    return edited[listed[first].start : listed[first + _MOST_JUDGED - 1].end]
+    return listed[first : first + _MOST_JUDGED]
 
 
 def _is_same_box(a: _Box, b: _Box) -> bool:

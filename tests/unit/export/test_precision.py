@@ -12,9 +12,10 @@ from PIL import Image
 from export.assemble import ExportReport, graph_inputs
 from export.canonical import canonicalise, save_canonical
 from export.choose import choose
+from export.parity import case_of
 from export.task_quality import losses, quality, read_validation, validation_of
 from export.variants import write_variant
-from runtime.bundle.manifest import TaskQuality
+from runtime.bundle.manifest import Decisions, TaskQuality
 from runtime.encoder import Encoder
 from runtime.engines import start_engine
 from runtime.engines.fake import PALETTE, fake_encoder
@@ -183,9 +184,14 @@ def choosing(small_export: ExportReport, tmp_path: Path):
     arguments = {
         "inputs": graph_inputs(encoder, samples),
         "validation": validation_of(samples, tmp_path / "validation", name="colours"),
+        "cases": [case_of(sample.image, sample.caption, sample.caption) for sample in samples],
         "tick": lambda: None,
     }
     return encoder, files, tmp_path, arguments
+
+
+def _dynamic_int8_is_fastest(engines, _):
+    return {v: {"1": 2.0 if v == "fp32" else 1.0 if v == "int8_dynamic" else 3.0} for v in engines}
 
 
 def test_a_precision_by_name_that_costs_too_much_is_refused(choosing, monkeypatch: pytest.MonkeyPatch):
@@ -201,10 +207,7 @@ def test_auto_goes_back_to_fp32_when_the_graphs_fail_together(choosing, monkeypa
     """Alone each variant passes; all together they do not, until one is back in fp32."""
     encoder, files, folder, arguments = choosing
     monkeypatch.setattr("export.choose._LEAST_GAIN", 0.0)
-    monkeypatch.setattr(
-        "export.choose._timed",
-        lambda engines, _: {v: {"1": 2.0 if v == "fp32" else 1.0 if v == "int8_dynamic" else 3.0} for v in engines},
-    )
+    monkeypatch.setattr("export.choose._timed", _dynamic_int8_is_fastest)
 
     def worth(asked: Encoder, _: object) -> TaskQuality:
         changed = sum(asked.engines[name] is not encoder.engines[name] for name in files)
@@ -217,6 +220,24 @@ def test_auto_goes_back_to_fp32_when_the_graphs_fail_together(choosing, monkeypa
     back = next(name for name, variant in chosen.variants.items() if variant == "fp32")
     assert "with the other graphs" in chosen.report.graphs[back].trials[-1].verdict
     assert all(choice.trials for choice in chosen.report.graphs.values())
+
+
+def test_auto_passes_over_what_draws_other_boxes_though_no_question_is_about_boxes(
+    choosing, monkeypatch: pytest.MonkeyPatch
+):
+    encoder, files, folder, arguments = choosing
+    monkeypatch.setattr("export.choose._LEAST_GAIN", 0.0)
+    monkeypatch.setattr("export.choose._timed", _dynamic_int8_is_fastest)
+    monkeypatch.setattr("export.choose.quality", lambda *_: TaskQuality(recall_at_1=0.9))
+    told = Decisions(samples=16, top_hit=1.0, flagged_word=1.0, best_box=0.59)
+    monkeypatch.setattr("export.choose.agreement", lambda *_: told)
+    chosen = choose("auto", encoder, files, folder, **arguments)
+    assert set(chosen.variants.values()) == {"fp32"}
+    tried = [trial.verdict for choice in chosen.report.graphs.values() for trial in choice.trials if trial.quality]
+    assert tried
+    assert all("only 0.590 of 16 samples have the same best box" in verdict for verdict in tried)
+    with pytest.raises(ExportError, match=r"int8 costs image_encoder too much: only 0\.590 of 16 samples"):
+        choose("int8", encoder, files, folder, **arguments)
 
 
 def test_weights_that_come_quantised_stay_as_they_are_in_fp16(tmp_path: Path):
