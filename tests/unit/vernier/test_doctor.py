@@ -142,11 +142,11 @@ def test_a_provider_that_this_machine_does_not_have(bundle: Path, monkeypatch: p
 
 def test_settings_that_cannot_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VERNIER_PORT", "eight thousand")
-    monkeypatch.setenv("VERNIER_BUNDEL", "misspelt")
+    monkeypatch.setenv("VERNIER_BUNDLE_FOLDER", "misspelt")
     wrong, note = served.settings()
     assert (wrong.state, note.state) == ("wrong", "note")
     assert "VERNIER_PORT" in wrong.found
-    assert "VERNIER_BUNDEL" in note.found
+    assert "VERNIER_BUNDLE_FOLDER" in note.found
     assert "vernier serve --help" in wrong.remedy
 
 
