@@ -31,6 +31,7 @@ COMMANDS = {
         "image", "phrases", "--out", "--heat", "--top-k", "--url", "--bundle", "--pictures", "--api-key", "--json",
     },
     "proofread": {"image", "text", "--suggestions", "--threshold", "--url", "--bundle", "--api-key", "--json"},
+    "audit": {"captions", "--images", "--bundle", "--out", "--threshold", "--worst", "--json"},
     "scenes": {"out", "--count", "--seed", "--split", "--world", "--size", "--shards", "--json"},
     "train": {
         "--recipe", "--data", "--workdir", "--resume", "--max-steps", "--quiet", "--seed", "--num-steps", "--json",
@@ -77,6 +78,11 @@ def test_commands_and_flags_are_as_promised() -> None:
         else:
             found[name] = flags_of(command)
     assert found == COMMANDS
+
+
+def test_all_that_print_a_result_take_json() -> None:
+    without = {name for name, flags in COMMANDS.items() if "--json" not in flags}
+    assert without == {"serve", "index migrate"}  # neither prints one
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["eval", "--help"], ["index", "add", "--help"]])

@@ -10,7 +10,21 @@ import sys
 import typer
 
 from runtime.errors import UsageError, VernierError
-from vernier.cli import doctor, engines, eval, export, ground, import_, index, proofread, scenes, search, serve, train
+from vernier.cli import (
+    audit,
+    doctor,
+    engines,
+    eval,
+    export,
+    ground,
+    import_,
+    index,
+    proofread,
+    scenes,
+    search,
+    serve,
+    train,
+)
 from vernier.cli.output import complain
 
 __all__ = ["app", "main"]
@@ -27,6 +41,7 @@ app.add_typer(index.app, name="index")
 app.command("search")(search.search)
 app.command("ground")(ground.ground)
 app.command("proofread")(proofread.proofread)
+app.command("audit")(audit.audit)
 app.command("scenes")(scenes.scenes)
 app.command("train")(train.train)
 app.command("export")(export.export)
