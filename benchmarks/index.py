@@ -387,7 +387,7 @@ def _ingest(bundle: Path, folder: Path) -> Report:
             where = Path(place) / f"gallery-{number}"
             with open_folder(where, space=encoder.space, dim=encoder.dim, create=True) as gallery:
                 started = time.perf_counter()
-                for batch in ingest._prepared_batches(gallery, encoder, sources, _BATCH):
+                for batch in ingest._prepared_batches(gallery, encoder, sources, _BATCH, ingest.LONGEST_PX):
                     ingest._encoded(gallery, encoder, batch)
                 least["alone"] = min(least["alone"], time.perf_counter() - started)
                 started = time.perf_counter()
