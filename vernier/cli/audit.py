@@ -38,8 +38,8 @@ def audit(
     from evaluation.audit import audit as run
     from runtime.encoder import Encoder
     from vernier.cli.output import say_json
-    from vernier.cli.progress import progress
     from vernier.demo import demo_bundle
+    from vernier.progress import progress
 
     folder = out or captions.with_name(f"{captions.stem}-audit")
     encoder = Encoder.load(bundle or demo_bundle())

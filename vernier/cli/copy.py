@@ -21,7 +21,7 @@ def copy(
     from index import open_gallery
     from index.copy import copy as copy_to
     from vernier.cli.output import note, say_json
-    from vernier.cli.progress import progress
+    from vernier.progress import progress
 
     with open_gallery(source, read_only=True) as from_gallery:
         info = from_gallery.info()

@@ -36,7 +36,7 @@ def migrate(
     The items' stored pictures and texts are embedded. A gallery that a server has open is moved by that server (--url),
     which answers and takes writes meanwhile. The old vectors are kept: --rollback goes back.
     """
-    from vernier.cli.progress import progress
+    from vernier.progress import progress
 
     if (bundle is not None) + rollback + discard != 1 and not (rollback and bundle is not None and not discard):
         raise UsageError("name what is to be done: --bundle NEW, --rollback, or --discard.")
@@ -91,8 +91,8 @@ def _on_server(
     import httpx
 
     from vernier.cli.output import note
-    from vernier.cli.progress import progress
     from vernier.client.connection import options
+    from vernier.progress import progress
 
     with httpx.Client(**options(url, api_key, 60.0)) as client, progress("Embedding") as hook:
         path = f"/galleries/{gallery}/migration"
