@@ -57,6 +57,9 @@ export function Stage({ source, name, markings, active, imageSize, part, partNam
   );
 }
 
+/** Below this the phrase is hardly in the picture, and its box says so. */
+const UNSURE = 0.1;
+
 function Boxes({ marking, size: [width, height] }: { marking: Marking; size: [number, number] }) {
   const { grounding, hue } = marking;
   return (
@@ -64,7 +67,7 @@ function Boxes({ marking, size: [width, height] }: { marking: Marking; size: [nu
       {grounding.boxes.map(({ box: [x0, y0, x1, y1], score }, at) => (
         <div
           key={at}
-          class={`box${y0 / height < 0.1 ? " inside" : ""}${x0 / width > 0.55 ? " leftward" : ""}`}
+          class={`box${score < UNSURE ? " unsure" : ""}${y0 / height < 0.1 ? " inside" : ""}${x0 / width > 0.55 ? " leftward" : ""}`}
           data-phrase={grounding.phrase}
           style={{
             "--hue": hue,
