@@ -35,14 +35,14 @@ def proofread(
 
 
 def _say(answer: "ProofreadAnswer", text: str) -> None:
-    from vernier.cli.output import say, say_table
+    from vernier.cli.output import Coloured, say, say_table
 
     say_table(
         [
             [
-                "wrong" if word.is_error else "",
+                Coloured("wrong" if word.is_error else "", "red"),
                 f"{word.error_probability:.2f}",
-                word.word,
+                Coloured(word.word, "red") if word.is_error else word.word,
                 ", ".join(f"{suggestion.word} ({suggestion.probability:.2f})" for suggestion in word.suggestions),
             ]
             for word in answer.words

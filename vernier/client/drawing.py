@@ -43,7 +43,7 @@ def draw(picture: Picture, found: GroundAnswer | Hit, *, heat: str | None = None
         UsageError: the answer has no heat map of that phrase.
     """
     image = decode_image(encoded(picture))
-    from_size = _size_of(found) or image.size
+    from_size = found.image_size or image.size
     enlarged = max(1.0, _LEAST_PX / max(image.size))
     image = image.resize((round(image.width * enlarged), round(image.height * enlarged)), Image.Resampling.LANCZOS)
     if heat is not None:
@@ -51,10 +51,6 @@ def draw(picture: Picture, found: GroundAnswer | Hit, *, heat: str | None = None
     scale = image.width / from_size[0], image.height / from_size[1]
     _draw_labels(image, [label for label in _labels(found, scale) if heat is None or label.text.startswith(f"{heat} ")])
     return image
-
-
-def _size_of(found: GroundAnswer | Hit) -> tuple[int, int] | None:
-    return found.image_size
 
 
 def _grounding_of(found: GroundAnswer | Hit, phrase: str) -> Grounding:
