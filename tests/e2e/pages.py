@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -60,6 +61,13 @@ def keep(page: Page, name: str) -> None:
     if folder := os.environ.get("VERNIER_SCREENSHOTS"):
         page.wait_for_timeout(300)
         page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def stop_time(page: Page) -> None:
+    """Stop the page's clock; `page.clock.run_for` moves it."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    page.clock.install(time=now)
+    page.clock.pause_at(now + timedelta(minutes=1))
 
 
 def find(page: Page, text: str) -> None:

@@ -7,7 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.e2e.conftest import RunningServer
-from tests.e2e.pages import POINTER, TEXT, as_file, find, keep, open_hit, watched_page
+from tests.e2e.pages import POINTER, TEXT, as_file, find, keep, open_hit, stop_time, watched_page
 from tests.unit.server.drawing import jpeg
 
 pytestmark = pytest.mark.browser
@@ -26,7 +26,7 @@ def test_waiting_and_slowness_show(page: Page) -> None:
     expect(page.locator("#results > li")).to_have_count(24)
     held: list[Route] = []
     page.route("**/search", lambda route: held.append(route))
-    page.clock.install()
+    stop_time(page)
     page.get_by_role("searchbox").fill("a red square")
     page.keyboard.press("Enter")
     page.clock.run_for(500)

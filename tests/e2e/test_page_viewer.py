@@ -2,14 +2,13 @@
 
 import json
 import re
-import threading
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.e2e.conftest import RunningServer
-from tests.e2e.pages import POINTER, TEXT, as_file, card, drop, find, keep, open_hit
+from tests.e2e.pages import POINTER, TEXT, as_file, card, drop, find, keep, open_hit, stop_time
 from tests.unit.server.drawing import jpeg
 
 pytestmark = pytest.mark.browser
@@ -84,31 +83,31 @@ def test_typing_is_waited_for_and_old_answers_are_dropped(page: Page) -> None:
     expect(viewer.locator(".verdict")).to_contain_text("Every word fits")
     asked: list[str] = []
     held: list[Route] = []
-    first_held = threading.Event()
 
     def hold(route: Route) -> None:
         text = json.loads(route.request.post_data or "{}")["text"]
         asked.append(text)
         if text == "a green square":
             held.append(route)
-            first_held.set()
         else:
             route.continue_()
 
     page.route("**/proofread", hold)
+    stop_time(page)
     text = viewer.get_by_label(TEXT)
     text.fill("")
     expect(viewer.locator(".read")).to_contain_text("Write what the picture shows")
-    text.press_sequentially("a green square", delay=15)
-    for _ in range(100):
-        if first_held.is_set():
-            break
-        page.wait_for_timeout(30)
-    assert asked == ["a green square"]  # one question for fourteen keys
+    text.press_sequentially("a green square")
+    page.clock.run_for(200)
+    assert asked == []
+    page.clock.run_for(100)
+    expect(viewer.locator(".read")).to_have_attribute("aria-busy", "true")
     text.fill("a blue square")
+    page.clock.run_for(300)
     expect(viewer.locator(".word.error")).to_contain_text("blue")
+    assert asked == ["a green square", "a blue square"]  # one question for fourteen keys
     held[0].fulfill(json={"words": [], "corrected_text": "", "match": 1.0, "timings_ms": {}})
-    page.wait_for_timeout(200)
+    page.clock.run_for(3000)
     expect(viewer.locator(".word.error")).to_contain_text("blue")
     expect(viewer.locator(".verdict")).to_contain_text("One word does not fit")
 

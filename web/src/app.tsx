@@ -1,22 +1,23 @@
 // The page: what is asked, what was found, and what is open over it.
 
-import { useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 
 import { AddDialog } from "./add-dialog";
 import { call, Trouble } from "./api";
+import { useDrops } from "./drops";
 import { ActiveFilters, Filters } from "./filters";
 import { find, isAsking, type Finding } from "./finding";
 import { nameOfFile, useAnswer, useLatest, useTimed, type Answer } from "./hooks";
 import { Pen, Plus } from "./icons";
 import { KeyDialog } from "./key";
-import { chosen, dropped, isPicture, type Found } from "./pictures";
+import { isPicture, type Found } from "./pictures";
 import { addressOf, NOTHING, PER_PAGE, queryOf, type Query } from "./query";
-import { Ghosts, Results, type Entry } from "./results";
+import type { Entry } from "./results";
 import { Running, RunningDialog } from "./running";
 import { SearchBar } from "./search-bar";
+import { Table } from "./table";
 import { TroubleNote } from "./trouble";
 import type { Info } from "./types";
-import { milliseconds } from "./words";
 import { Viewer, type Subject } from "./viewer";
 
 /** Pictures of one's own that were searched with; an address cannot hold them, but the way back can find them here. */
@@ -44,10 +45,7 @@ export function App() {
   const limits = info.value?.limits ?? USUAL_LIMITS;
   const { open, caption, ...asked } = query;
   const question = JSON.stringify([asked, Math.min(asked.count, limits.max_top_k), nameOfFile(file), numAdded]);
-  const finding = useAnswer<Finding & { of: string }>(question, async (signal) => ({
-    ...(await find(query, file, limits, signal)),
-    of: topicOf(query, file),
-  }));
+  const finding = useAnswer<Finding>(question, (signal) => find(query, file, limits, signal));
   const searched = useTimed(["/search"]);
   const lookedAt = [useTimed(["/ground"]), useTimed(["/proofread"]), useTimed(["/identify"])];
 
@@ -151,8 +149,8 @@ export function App() {
         {wrongFile && <TroubleNote trouble={wrongFile} />}
         {info.trouble && !finding.trouble && <TroubleNote trouble={info.trouble} onRetry={info.again} />}
         <Table
-          {...{ finding, query, file, info }}
-          isAsking={isAsking(query, file)}
+          {...{ finding, query, file }}
+          numItems={info.value?.galleries.find(({ name }) => name === query.gallery)?.items ?? 0}
           onAdd={() => setAdding([])}
           onUnfilter={() => askFor({ filter: null })}
           onMore={() => go({ count: query.count + PER_PAGE }, { isStep: false })}
@@ -247,100 +245,4 @@ function Examples({ entries, onText }: { entries: Entry[]; onText: (text: string
       ))}
     </div>
   );
-}
-
-interface TableProps {
-  finding: Answer<Finding & { of: string }>;
-  query: Query;
-  file: File | null;
-  info: Answer<Info>;
-  isAsking: boolean;
-  onAdd: () => void;
-  onUnfilter: () => void;
-  onMore: () => void;
-  onOpen: (id: string) => void;
-  onAlike: (id: string) => void;
-}
-
-function Table({ finding, query, file, info, isAsking, onAdd, onUnfilter, onMore, onOpen, onAlike }: TableProps) {
-  const { state, value, trouble } = finding;
-  const isWaiting = state === "waiting" || state === "slow";
-  // More of the same is put below what is there; another question makes a clean table.
-  const isMore = isWaiting && value !== null && value.of === topicOf(query, file);
-  const isEmpty = state === "done" && value?.entries.length === 0;
-  const hasItems = (info.value?.galleries.find(({ name }) => name === query.gallery)?.items ?? 0) > 0;
-  return (
-    <section id="hits" tabIndex={-1} aria-label="What was found">
-      <p class="state" role="status">
-        {state === "slow" ? "Still working …" : isWaiting ? (isAsking ? "Searching …" : "Loading …") : value && stateOf(value)}
-        {isEmpty && (hasItems ? `Nothing was found. ${query.filter ? "No item passes the filter." : "Try other words."}` : "This gallery is empty.")}
-      </p>
-      {trouble && <TroubleNote trouble={trouble} onRetry={finding.again} />}
-      {isEmpty && (
-        <div class="empty">
-          {hasItems && query.filter ? (
-            <button type="button" class="quiet" onClick={onUnfilter}>
-              Lift the filter
-            </button>
-          ) : (
-            <button type="button" class={hasItems ? "quiet" : "go"} onClick={onAdd}>
-              <Plus /> Add pictures
-            </button>
-          )}
-        </div>
-      )}
-      {isWaiting && !isMore ? <Ghosts /> : value && <Results entries={value.entries} gallery={query.gallery} isStale={isMore} {...{ onOpen, onAlike }} />}
-      {value?.hasMore && (!isWaiting || isMore) && (
-        <div class="more">
-          <button type="button" class="quiet" disabled={isMore} onClick={onMore}>
-            Show more
-          </button>
-        </div>
-      )}
-    </section>
-  );
-}
-
-/** What a question is about, however many hits of it are wanted. */
-const topicOf = (query: Query, file: File | null): string =>
-  JSON.stringify([{ ...query, count: 0, open: null, caption: null }, nameOfFile(file)]);
-
-function stateOf({ entries, searched }: Finding): string {
-  if (entries.length === 0 || !searched) return "";
-  return `The best ${entries.length} of ${searched.items.toLocaleString("en")} in ${milliseconds(searched.ms)}`;
-}
-
-/** Take what is dropped or pasted anywhere; tells whether files are being dragged over the page. */
-function useDrops(take: (found: Found[] | null, hasFolder: boolean) => void): boolean {
-  const [isDragging, setDragging] = useState(false);
-  const latest = useLatest(take);
-  useLayoutEffect(() => {
-    const over = (event: DragEvent) => {
-      if (![...(event.dataTransfer?.items ?? [])].some(({ kind }) => kind === "file")) return;
-      event.preventDefault();
-      setDragging(true);
-    };
-    const leave = (event: DragEvent) => event.relatedTarget === null && setDragging(false);
-    const drop = (event: DragEvent) => {
-      event.preventDefault();
-      setDragging(false);
-      const { hasFolder, files } = dropped(event.dataTransfer);
-      files.then((found) => latest(found, hasFolder)).catch(() => latest(null, false));
-    };
-    const paste = (event: ClipboardEvent) => {
-      const found = chosen(event.clipboardData?.files ?? null);
-      if (found.length) latest(found, false);
-    };
-    addEventListener("dragover", over);
-    addEventListener("dragleave", leave);
-    addEventListener("drop", drop);
-    addEventListener("paste", paste);
-    return () => {
-      removeEventListener("dragover", over);
-      removeEventListener("dragleave", leave);
-      removeEventListener("drop", drop);
-      removeEventListener("paste", paste);
-    };
-  }, []);
-  return isDragging;
 }

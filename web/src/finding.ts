@@ -1,6 +1,7 @@
 // From what is asked to what is shown: a search, or the gallery itself when nothing is asked.
 
 import { call, galleryPath } from "./api";
+import { nameOfFile } from "./hooks";
 import type { Query } from "./query";
 import type { Entry } from "./results";
 import type { Hit, Info, Item, JsonObject, Page, SearchAnswer } from "./types";
@@ -9,6 +10,8 @@ const MOST_RERANKED = 48;
 const MOST_PER_PAGE = 1000;
 
 export interface Finding {
+  /** What was asked, however many hits of it were wanted. */
+  of: string;
   entries: Entry[];
   /** How many items the gallery has, and how long the search took; null when nothing was asked. */
   searched: { items: number; ms: number } | null;
@@ -17,6 +20,9 @@ export interface Finding {
 
 export const isAsking = (query: Query, file: File | null): boolean =>
   Boolean(query.text.trim() || file || query.like !== null);
+
+export const topicOf = (query: Query, file: File | null): string =>
+  JSON.stringify([{ ...query, count: 0, open: null, caption: null }, nameOfFile(file)]);
 
 export async function find(query: Query, file: File | null, limits: Info["limits"], signal: AbortSignal): Promise<Finding> {
   return isAsking(query, file) ? search(query, file, limits, signal) : list(query, signal);
@@ -34,6 +40,7 @@ async function search(query: Query, file: File | null, limits: Info["limits"], s
   if (query.rerank && canRerank) body.rerank = Math.min(topK, MOST_RERANKED, limits.max_reranked);
   const answer = await call<SearchAnswer>("/search", { body, file, signal });
   return {
+    of: topicOf(query, file),
     entries: answer.hits.map(entryOfHit),
     searched: { items: answer.gallery.items, ms: answer.timings_ms.total ?? 0 },
     hasMore: answer.hits.length === topK && topK < limits.max_top_k,
@@ -51,7 +58,7 @@ async function list(query: Query, signal: AbortSignal): Promise<Finding> {
     items.push(...page.items);
     cursor = page.next_cursor;
   } while (cursor !== null && items.length < query.count);
-  return { entries: items.map(entryOfItem), searched: null, hasMore: cursor !== null };
+  return { of: topicOf(query, null), entries: items.map(entryOfItem), searched: null, hasMore: cursor !== null };
 }
 
 function entryOfHit(hit: Hit): Entry {

@@ -1,17 +1,19 @@
 // One picture, looked at closely: a text held against it, a phrase found in it, a part of it named.
 
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 
 import { call, itemPath, Trouble } from "./api";
 import { Dialog } from "./dialog";
-import { nameOfFile, useAnswer, usePicture } from "./hooks";
+import { Facts } from "./facts";
+import { nameOfFile, useAnswer, usePicture, type Answer } from "./hooks";
 import { Alike, Left, Picture, Right } from "./icons";
 import { Reading } from "./reading";
 import type { Entry } from "./results";
 import { hueOf, Stage, type Marking, type Part } from "./stage";
 import { TroubleNote } from "./trouble";
 import type { GroundAnswer, IdentifyAnswer, Item, JsonObject, ProofreadAnswer } from "./types";
-import { percent, said } from "./words";
+import { cut, inPixels, WhatIsThis } from "./what-is-this";
+import { percent } from "./words";
 
 const TYPING_MS = 250;
 const FOUND = "found";
@@ -209,7 +211,7 @@ function troubleIn(error: unknown): Trouble {
 
 interface ReadTextProps {
   text: string;
-  read: ReturnType<typeof useAnswer<Read>>;
+  read: Answer<Read>;
   ofText: Marking[];
   setPointed: (key: string | null) => void;
   setText: (text: string) => void;
@@ -266,99 +268,4 @@ function Legend({ markings, pinned, setPinned, setPointed }: LegendProps) {
       ))}
     </ul>
   );
-}
-
-interface WhatProps {
-  what: ReturnType<typeof useAnswer<IdentifyAnswer>>;
-  part: Part | null;
-  setPart: (part: Part | null) => void;
-  setPhrase: (phrase: string) => void;
-  onSearch: () => void;
-}
-
-function WhatIsThis({ what, part, setPart, setPhrase, onSearch }: WhatProps) {
-  const names = what.value?.names ?? [];
-  const [best, least] = [names[0]?.score ?? 1, names.at(-1)?.score ?? 0];
-  const here = useRef<HTMLElement>(null);
-  useEffect(() => {
-    if (what.value && matchMedia("(min-width: 801px)").matches) here.current?.scrollIntoView({ block: "nearest" });
-  }, [what.value]);
-  return (
-    <section aria-label="What is this?" class="what" ref={here}>
-      <h3>What is this?</h3>
-      {!part && <p class="hint">Click a thing in the picture, or draw a frame around it.</p>}
-      <div aria-live="polite">
-        {part && !what.value && !what.trouble && <p class="hint">{what.state === "slow" ? "Still looking …" : "Looking …"}</p>}
-        {what.trouble && <TroubleNote trouble={what.trouble} onRetry={what.again} />}
-        {part && what.value && (
-          <>
-            <ol class="names">
-              {names.map(({ phrase, score }) => (
-                <li key={phrase}>
-                  <button type="button" title="Find it in the picture" onClick={() => setPhrase(phrase)}>
-                    <span>{phrase}</span>
-                    <i style={{ "--part": (0.2 + (0.8 * (score - least)) / Math.max(best - least, 1e-6)).toFixed(3) }} />
-                    <small>{score.toFixed(2)}</small>
-                  </button>
-                </li>
-              ))}
-            </ol>
-            <p class="hint">
-              {what.value.source === "gallery" ? "The gallery's own words" : "The model's own words"}, best first.
-            </p>
-          </>
-        )}
-      </div>
-      {part && (
-        <p class="row">
-          {part[0] !== part[2] && (
-            <button type="button" class="quiet small" onClick={onSearch}>
-              Search with this part
-            </button>
-          )}
-          <button type="button" class="quiet small" onClick={() => setPart(null)}>
-            Never mind
-          </button>
-        </p>
-      )}
-    </section>
-  );
-}
-
-function Facts({ entry, item }: { entry: Entry | null; item: Item | null }) {
-  const facts: [string, string][] = [];
-  if (entry?.score != null) facts.push(["score", entry.score.toFixed(3)]);
-  if (entry?.match != null) facts.push(["match", percent(entry.match)]);
-  if (item?.text) facts.push(["text", item.text]);
-  for (const [name, value] of Object.entries(item?.metadata ?? {})) if (value !== item?.text) facts.push([name, said(value)]);
-  if (facts.length === 0) return null;
-  return (
-    <dl class="facts">
-      {facts.map(([name, value]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
-        </div>
-      ))}
-    </dl>
-  );
-}
-
-function inPixels([x0, y0, x1, y1]: Part, [width, height]: [number, number]): JsonObject {
-  const inside = (fraction: number, side: number) => Math.min(side - 0.5, Math.max(0, fraction * side));
-  if (x0 === x1) return { point: [inside(x0, width), inside(y0, height)] };
-  return { box: [x0 * width, y0 * height, x1 * width, y1 * height] };
-}
-
-/** Cut a part out of a picture, as a picture of its own. */
-async function cut(source: string, [x0, y0, x1, y1]: Part): Promise<File> {
-  const whole = new Image();
-  whole.src = source;
-  await whole.decode();
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round((x1 - x0) * whole.naturalWidth));
-  canvas.height = Math.max(1, Math.round((y1 - y0) * whole.naturalHeight));
-  canvas.getContext("2d")!.drawImage(whole, -x0 * whole.naturalWidth, -y0 * whole.naturalHeight);
-  const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, "image/png"));
-  return new File([blob!], "part.png", { type: "image/png" });
 }
