@@ -30,7 +30,7 @@ COMMANDS = {
     "ground": {
         "image", "phrases", "--out", "--heat", "--top-k", "--url", "--bundle", "--pictures", "--api-key", "--json",
     },
-    "proofread": {"image", "text", "--suggestions", "--threshold", "--url", "--bundle", "--api-key", "--json"},
+    "proofread": {"image", "texts", "--suggestions", "--threshold", "--url", "--bundle", "--api-key", "--json"},
     "audit": {"captions", "--images", "--bundle", "--out", "--threshold", "--worst", "--json"},
     "scenes": {"out", "--count", "--seed", "--split", "--world", "--size", "--shards", "--json"},
     "train": {

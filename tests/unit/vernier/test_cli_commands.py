@@ -200,6 +200,20 @@ def test_a_text_is_proofread(vernier: Vernier, bundle: Path, pictures: Path) -> 
     assert "match: " in plain.out
 
 
+def test_several_texts_are_proofread_and_a_bad_one_is_said(vernier: Vernier, bundle: Path, pictures: Path) -> None:
+    image = pictures / "more" / "red.png"
+    ran = vernier("proofread", image, "a blue picture", "a red picture", "--bundle", bundle, "--json")
+    alone = vernier("proofread", image, "a blue picture", "--bundle", bundle, "--json")
+    blue, red = json.loads(ran.out)["results"]
+    assert blue["words"] == json.loads(alone.out)["words"]
+    assert [word["word"] for word in red["words"]] == ["a", "red", "picture"]
+    plain = vernier("proofread", image, "a blue picture", " ", "--bundle", bundle)
+    assert plain.status == 1
+    assert plain.out.startswith("a blue picture:\n")
+    assert "' ' could not be judged" in plain.err
+    assert "1 of 2 texts could not be judged" in plain.err
+
+
 def test_a_server_is_asked_instead(vernier: Vernier, server: Running, tmp_path: Path) -> None:
     image = two_halves(tmp_path)
     assert "red" in vernier("ground", image, "red", "--url", server.url).out
