@@ -25,8 +25,11 @@ SAMPLE = 32
 """How many pictures or captions are compared."""
 
 SAME_SPACE = 0.9
-"""Least median cosine between a vector that came and our own of the same picture or caption; other models' are near 0,
-the same model's above 0.99, and 0.95 from an index that quantises them."""
+"""Least median cosine between a vector that came and our own of the same picture or caption.
+
+On 600 drawn scenes with the demo bundle: 1.000 in half precision and in SQ8, 0.99 and 0.98 product-quantised to a 16th
+and a 32nd (codebooks trained on the same 600), -0.08 in the same space turned at random.
+"""
 
 _BATCH = 256
 
