@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from index import Gallery
 from index.cards import Cards
 from runtime.encoder import Encoder
 from runtime.errors import EngineError, GalleryError, UsageError
@@ -75,6 +76,7 @@ class Service:
         self.gallery_words = GalleryWords()
         self._encoder = encoder
         self._store: Workers | None = None
+        self._pinned: dict[str, tuple[Gallery, Service]] = {}
 
     def start(self) -> None:
         """Load the bundle, open the galleries and run every graph once. Does nothing when that is done.
@@ -136,14 +138,24 @@ class Service:
         A request that asks it throughout sees one model with vectors of its space, also when the gallery is moved to
         another one meanwhile.
         """
-        pinned = copy.copy(self)
         try:
-            pinned.galleries = self.galleries.pinned(gallery)
+            current = self.galleries.get(gallery)
         except GalleryError:
+            self._pinned.pop(gallery, None)
             return self  # whoever needs the gallery is told that there is none
-        model = self.models.of(pinned.galleries.get(gallery).space)
+        known = self._pinned.get(gallery)
+        if known is None or known[0] is not current:
+            known = self._pinned[gallery] = self._pin(gallery)
+        return known[1]
+
+    def _pin(self, name: str) -> "tuple[Gallery, Service]":
+        """Return a gallery as it is now, with the service whose engines are of its space."""
+        pinned = copy.copy(self)
+        pinned.galleries = self.galleries.pinned(name)
+        gallery = pinned.galleries.get(name)
+        model = self.models.of(gallery.space)
         pinned.engines, pinned.seen = model.engines, model.seen
-        return pinned
+        return gallery, pinned
 
     @property
     def encoder(self) -> Encoder:
@@ -207,6 +219,7 @@ class Service:
             self.searches.close()
             self._store.close()
             self.galleries.close()
+            self._pinned.clear()
             self.upkeep.join()
             self.cards.close()
             self._store = None

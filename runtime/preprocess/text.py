@@ -111,7 +111,9 @@ class TextTransform:
         """
         for text in texts:
             check_text(text)
-        encodings = self.tokenizer.encode_batch(list(texts))
+        # One alone is not spread over the tokenizer's threads, whose waking takes longer than the text.
+        encode = self.tokenizer.encode
+        encodings = [encode(texts[0])] if len(texts) == 1 else self.tokenizer.encode_batch(list(texts))
         length = max((len(encoding.ids) for encoding in encodings), default=0)
         ids = np.full((len(encodings), length), self.pad_id, dtype=np.int64)
         mask = np.zeros((len(encodings), length), dtype=np.int64)
