@@ -19,8 +19,7 @@ router = APIRouter(tags=["operation"])
 async def info(service: ServiceOf) -> Response:
     """Say which model, engines and galleries are served, and within which limits."""
     service.check_ready()
-    service = service.at("default")
-    encoder = service.encoder
+    encoder = service.at("default").encoder
     galleries = service.galleries.all()
     answer = InfoAnswer(
         version=version_of_vernier(),

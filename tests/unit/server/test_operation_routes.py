@@ -298,3 +298,14 @@ def test_a_person_reads_plain_lines() -> None:
     record = logging.LogRecord("server", logging.INFO, __file__, 1, "listening", None, None)
     record.fields = {"event": "listening", "url": "http://127.0.0.1:8000"}
     assert TerminalFormatter().format(record)[9:] == "info    listening url=http://127.0.0.1:8000"
+
+
+async def test_info_lists_a_gallery_that_was_made_since_it_was_last_asked(client: httpx.AsyncClient) -> None:
+    async def named() -> list[str]:
+        return [gallery["name"] for gallery in (await client.get("/info")).json()["galleries"]]
+
+    assert await named() == ["default"]
+    assert (await client.post("/galleries", json={"name": "new"})).status_code == 201
+    assert await named() == ["default", "new"]
+    assert (await client.delete("/galleries/new")).status_code == 204
+    assert await named() == ["default"]
