@@ -189,11 +189,15 @@ def _memory_bytes() -> dict[str, int]:
 def _measured(place: Path, vectors: np.ndarray, queries: np.ndarray) -> Report:
     answers = _exact_answers(vectors, queries)
     with open_folder(place) as gallery:
-        bare, in_memory = _bare_search(gallery, in_memory=False), _bare_search(gallery, in_memory=True)
+        bare = {
+            "": _bare_search(gallery),
+            "_as_it_comes": _bare_search(gallery, implem=0),
+            "_in_memory": _bare_search(gallery, in_memory=True),
+        }
         return {
             "index_kind": gallery.info().index_kind,
             "recall_at_10": _recall(gallery.search(queries, top_k=_TOP_K), answers),
-            "search": {str(number): _search_ratio(gallery, bare, in_memory, queries, number) for number in (1, 8, 64)},
+            "search": {str(number): _search_ratio(gallery, bare, queries, number) for number in (1, 8, 64)},
             "filtered": {str(share): _filtered(gallery, vectors, queries[:128], share) for share in _SHARES},
             "add_one_ms": _add_one_ms(gallery),
             "delete_one_ms": _delete_one_ms(gallery),
@@ -203,8 +207,16 @@ def _measured(place: Path, vectors: np.ndarray, queries: np.ndarray) -> Report:
         }
 
 
-def _bare_search(gallery: LocalGallery, *, in_memory: bool) -> Callable[[np.ndarray], object]:
-    """Return the search of bare FAISS with the same index, over the same mapped file, or over a copy in memory."""
+def _bare_search(
+    gallery: LocalGallery, *, in_memory: bool = False, implem: int | None = None
+) -> Callable[[np.ndarray], object]:
+    """Return the search of bare FAISS with the same index.
+
+    Args:
+        gallery: whose index is meant.
+        in_memory: over a copy of the vectors in memory instead of the same mapped file.
+        implem: FAISS's way through the lists in place of the gallery's; 0 is what FAISS takes by itself.
+    """
     index = gallery._memory.index("image")
     if not isinstance(index, LargeIndex):
         flat = index._index
@@ -213,14 +225,18 @@ def _bare_search(gallery: LocalGallery, *, in_memory: bool) -> Callable[[np.ndar
     codes = codes.copy() if in_memory else codes
     kept: Any = index.codec.index_over(codes)
     kept.ntotal = index.num_positions
-    refined: Any = faiss.IndexRefine(index.candidates.index, kept)
+    base: Any = index.candidates.index
+    if implem is not None and hasattr(base, "implem"):
+        base = faiss.clone_index(base)
+        base.implem = implem
+    refined: Any = faiss.IndexRefine(base, kept)
     refining: Any = faiss.IndexRefineSearchParameters
     effort = index.fit.effort
     parameters = refining(
         k_factor=effort.num_candidates / _TOP_K, base_index_params=index.candidates.parameters(effort.breadth, None)
     )
 
-    def search(queries: np.ndarray, _alive: np.ndarray = codes) -> object:
+    def search(queries: np.ndarray, _alive: tuple[Any, Any] = (codes, base)) -> object:
         return refined.search(queries, _TOP_K, params=parameters)
 
     return search
@@ -228,25 +244,18 @@ def _bare_search(gallery: LocalGallery, *, in_memory: bool) -> Callable[[np.ndar
 
 def _search_ratio(
     gallery: LocalGallery,
-    bare: Callable[[np.ndarray], object],
-    in_memory: Callable[[np.ndarray], object],
+    bare: dict[str, Callable[[np.ndarray], object]],
     queries: np.ndarray,
     at_once: int,
 ) -> Report:
     batches = [np.ascontiguousarray(queries[at : at + at_once]) for at in range(0, 256, at_once)]
-    own, other, other_in_memory = _in_turns(
-        lambda: [gallery.search(batch, top_k=_TOP_K) for batch in batches],
-        lambda: [bare(batch) for batch in batches],
-        lambda: [in_memory(batch) for batch in batches],
-    )
+    searches = [lambda batch: gallery.search(batch, top_k=_TOP_K), *bare.values()]
+    own, *others = _in_turns(*(lambda one=one: [one(batch) for batch in batches] for one in searches))
     number = len(batches) * at_once
-    return {
-        "queries_per_cpu_s": number / own,
-        "bare_faiss": number / other,
-        "bare_faiss_in_memory": number / other_in_memory,
-        "ratio": other / own,
-        "ratio_to_in_memory": other_in_memory / own,
-    }
+    report = {"queries_per_cpu_s": number / own}
+    for name, other in zip(bare, others, strict=True):
+        report |= {f"bare_faiss{name}": number / other, f"ratio{name and '_to' + name}": other / own}
+    return report
 
 
 def _filtered(gallery: LocalGallery, vectors: np.ndarray, queries: np.ndarray, share: float) -> Report:

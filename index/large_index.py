@@ -150,12 +150,14 @@ class LargeIndex:
         count = len(row_at)
         is_alive = row_at >= 0
         rows = row_at[is_alive]
-        if count != self.file.count or self._num_indexed > count or len(np.unique(rows)) != len(rows):
+        position_of = np.full(int(rows.max(initial=0)) + 2, -1, np.int64)
+        position_of[rows] = np.flatnonzero(is_alive)
+        is_once = np.count_nonzero(position_of >= 0) == len(rows)  # np.unique holds the interpreter for half a second
+        if count != self.file.count or self._num_indexed > count or not is_once:
             raise ValueError("its parts do not belong together")
         self._make_room(count)
         self._row_at[:count] = row_at
-        self._position_of = np.full(int(rows.max(initial=0)) + 2, -1, np.int64)
-        self._position_of[rows] = np.flatnonzero(is_alive)
+        self._position_of = position_of
         self._alive[: -(-count // 8)] = np.packbits(is_alive, bitorder="little")
         self._count, self._num_alive = count, len(rows)
         self.lay()
