@@ -110,7 +110,7 @@ def assemble(
     Args:
         model: what is exported.
         samples: pairs that training has not seen; the first are compared (with drawn scenes where they are fewer than
-            `LEAST_PARITY_SAMPLES`), the next quantise, the rest validate.
+            `LEAST_PARITY_SAMPLES`), the next quantise, the rest validate (and the first, where the rest is few).
         out: the bundle's directory.
         precision: one of `export.choose.ASKED`.
         data_name: what the samples are, in words.
@@ -145,9 +145,10 @@ def assemble(
         tick()
         chosen: Chosen | None = None
         if precision != "fp32":
-            rest = samples[PARITY_SAMPLES + QUANTISING_SAMPLES :] or samples
-            asked = validation or validation_of(rest[:VALIDATION_SAMPLES], work / "validation", name=data_name)
             quantising = samples[PARITY_SAMPLES : PARITY_SAMPLES + QUANTISING_SAMPLES] or samples
+            # where few are held out, those that were compared are asked too: nothing was fitted on them
+            rest = [*samples[PARITY_SAMPLES + QUANTISING_SAMPLES :], *samples[:PARITY_SAMPLES]]
+            asked = validation or validation_of(rest[:VALIDATION_SAMPLES], work / "validation", name=data_name)
             chosen = choose(
                 precision,
                 plain_encoder,

@@ -36,9 +36,13 @@ def canonicalise(model: ModelProto) -> ModelProto:
 
 
 def name_standard_domain(model: ModelProto) -> None:
-    """Write ONNX's own domain in its shorter form, which some tools look for; both forms are allowed."""
+    """Write ONNX's own domain in its shorter form, and once, which some tools look for; both forms are allowed."""
+    versions: dict[str, int] = {}
     for opset in model.opset_import:
-        opset.domain = "" if opset.domain == "ai.onnx" else opset.domain
+        domain = "" if opset.domain == "ai.onnx" else opset.domain
+        versions[domain] = max(opset.version, versions.get(domain, 0))
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in versions.items())
     for graph in _graphs(model.graph):
         for node in graph.node:
             node.domain = "" if node.domain == "ai.onnx" else node.domain

@@ -240,6 +240,15 @@ def test_auto_passes_over_what_draws_other_boxes_though_no_question_is_about_box
         choose("int8", encoder, files, folder, **arguments)
 
 
+def test_a_domain_under_two_names_is_named_once():
+    """Joined graphs may bring it as `ai.onnx` and as nothing; onnxruntime's quantiser takes one."""
+    node = helper.make_node("Relu", ["x"], ["y"])
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in "xy")
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx", 18)]
+    model = helper.make_model(helper.make_graph([node], "g", [x], [y]), opset_imports=opsets)
+    assert [(opset.domain, opset.version) for opset in canonicalise(model).opset_import] == [("", 18)]
+
+
 def test_weights_that_come_quantised_stay_as_they_are_in_fp16(tmp_path: Path):
     """Frozen backbones hold int8 weights behind DequantizeLinear, which knows no half precision at this opset."""
     weights = {"w": np.arange(-8, 8, dtype=np.int8).reshape(4, 4), "s": np.float32(0.1), "z": np.int8(0)}
