@@ -17,6 +17,7 @@ from training.data.jsonl_pairs import JsonlPairsConfig
 from training.data.listed_pairs import ListedPairsConfig
 from training.data.scene_pairs import ScenePairsConfig
 from training.data.source import DataConfig
+from training.data.wrong_words import WrongWordsConfig
 from training.distributed import is_first, world_size
 from training.errors import TrainingError
 from training.events import written_to
@@ -74,7 +75,9 @@ def data_of(config: TrainConfig, data: str) -> DataConfig:
     """The recipe's own data, but in place of drawn scenes or of JSON lines that are not there what is there."""
     own = config.data
     if isinstance(own, ScenePairsConfig):
-        return found_in(data, ListedPairsConfig(size_px=own.size_px, max_subwords=own.max_subwords))
+        # of a drawn caption a few words may be wrong, of any other all: the share is the paper's there
+        words = own.wrong_words and replace(own.wrong_words, share=WrongWordsConfig().share)
+        return found_in(data, ListedPairsConfig(size_px=own.size_px, max_subwords=own.max_subwords, wrong_words=words))
     if isinstance(own, JsonlPairsConfig) and not (Path(data) / own.captions).is_file():
         return found_in(data, own)
     return own

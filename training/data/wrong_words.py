@@ -19,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from tokenizers import Tokenizer
 
-from runtime.errors import DataError
+from runtime.errors import DataError, UsageError
 from training.data.batch import PairBatch, SpecialTokens, WrongWords
 from training.data.candidates import Candidates, CandidateTable, Guessed, Proposer
 from training.data.learned_guesser import LearnedGuesserConfig, learned_guesser
@@ -51,7 +51,12 @@ class WrongWordsConfig:
 
         Raises:
             DataError: the table or the public model cannot be read, or is of another tokenizer.
+            UsageError: the words are to be uniform, which drawn scenes alone can make.
         """
+        if self.is_uniform:
+            raise UsageError(
+                f"only drawn scenes know what else a slot could say, and these are {source}; set is_uniform to False."
+            )
         if self.table is not None:
             return CandidateTable(Path(self.table), vocabulary_digest(tokenizer))
         special = special_tokens(tokenizer)

@@ -13,13 +13,14 @@ from scripts.candidates import write
 from training.config import TrainConfig
 from training.data.jsonl_pairs import JsonlPairsConfig
 from training.data.learned_guesser import LearnedGuesserConfig
+from training.data.listed_pairs import ListedPairsConfig
 from training.data.wrong_words import WrongWordsConfig
 from training.model.public import architecture
 from training.model.word_guesser import SmallGuesserConfig
 from training.objectives import ComposedObjective, VilemConfig
 from training.recipes import baseline, vilem
 from training.serialise import from_json, to_json
-from training.train import load_recipe
+from training.train import data_of, load_recipe
 from training.trainer import Trainer
 
 ROWS = ("detection", "correction", "local", "global", "uniform", "uncrossed", "whole")
@@ -148,6 +149,18 @@ def test_a_run_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     second.run()
     for name, value in whole.model.state_dict().items():
         assert torch.equal(second.model.state_dict()[name], value), name
+
+
+def test_a_recipe_of_drawn_scenes_reads_files_with_wrong_words(tmp_path: Path):
+    photos(tmp_path)
+    described = data_of(vilem.ablation(), str(tmp_path))
+    assert isinstance(described, ListedPairsConfig)
+    assert described.wrong_words == WrongWordsConfig()
+    uniform = data_of(vilem.ablation_uniform(), str(tmp_path))
+    source = uniform.open(tmp_path, tokenizer=uniform.tokenizer(tmp_path), batch_size=8, seed=0)
+    with pytest.raises(UsageError, match="only drawn scenes"):
+        source[0]
+    assert data_of(baseline.ablation(), str(tmp_path)).wrong_words is None  # type: ignore[attr-defined]
 
 
 def test_a_swin_under_the_proof_reader_is_refused_with_what_to_do(tmp_path: Path):
