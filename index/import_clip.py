@@ -52,34 +52,29 @@ class ImportReport:
     cosine: float | None
 
 
-def import_clip_folder(
-    gallery: Gallery,
-    encoder: Encoder,
-    folder: Path,
-    *,
-    images_dir: Path | None = None,
-    is_trusted: bool = False,
-    picture_px: int = LONGEST_PX,
-    progress: Progress | None = None,
-) -> ImportReport:
-    """Import a folder; see `index.clip_folder` for what may be in it.
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """A folder whose vectors are those of the bundle, by comparison or on trust; see `ImportReport`."""
 
-    An item's id is the row's `key`, or else its `image_path`, or else `row-` and its number. A caption becomes the
-    item's text; where no vector of it came, it is embedded here. The other columns become metadata.
+    source: ClipFolder
+    compared: int
+    cosine: float | None
+
+
+def prove_clip_folder(
+    encoder: Encoder, folder: Path, *, images_dir: Path | None = None, is_trusted: bool = False
+) -> Proved:
+    """Read a folder (`index.clip_folder` says what may be in it) and compare its vectors with our own.
 
     Args:
-        gallery: of the encoder's space.
         encoder: the model that made the vectors.
-        folder: what is imported.
+        folder: what is to be imported.
         images_dir: where `image_path` is looked for when it is not where it was.
-        is_trusted: import even when there is nothing to compare with; a comparison that fails still refuses.
-        picture_px: longest side of the pictures that are stored.
-        progress: told after every batch.
+        is_trusted: go on even when there is nothing to compare with; a comparison that fails still refuses.
 
     Raises:
         DataError: `source_missing`, `index_invalid`; `space_unproved` when nothing can be compared and it is not
             trusted; `space_mismatch` when another model made the vectors.
-        GalleryError: the gallery cannot be written.
     """
     source = read_clip_folder(folder)
     if source.dim != encoder.dim:
@@ -102,6 +97,36 @@ def import_clip_folder(
             f"{SAME_SPACE} at least).",
             code="space_mismatch",
         )
+    return Proved(source, compared, cosine)
+
+
+def import_clip_folder(
+    gallery: Gallery,
+    encoder: Encoder,
+    proved: Proved,
+    *,
+    images_dir: Path | None = None,
+    picture_px: int = LONGEST_PX,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Import what was proved.
+
+    An item's id is the row's `key`, or else its `image_path`, or else `row-` and its number. A caption becomes the
+    item's text; where no vector of it came, it is embedded here. The other columns become metadata.
+
+    Args:
+        gallery: of the encoder's space.
+        encoder: as in `prove_clip_folder`.
+        proved: what that returned.
+        images_dir: as there.
+        picture_px: longest side of the pictures that are stored.
+        progress: told after every batch.
+
+    Raises:
+        DataError: `index_invalid`: a part cannot be read.
+        GalleryError: the gallery cannot be written.
+    """
+    source = proved.source
     outcomes: Counter[Outcome] = Counter()
     done = pictures = 0
     for rows in source.rows(_BATCH):
@@ -117,8 +142,8 @@ def import_clip_folder(
         replaced=outcomes["replaced"],
         unchanged=outcomes["unchanged"],
         pictures=pictures,
-        compared=compared,
-        cosine=cosine,
+        compared=proved.compared,
+        cosine=proved.cosine,
     )
 
 

@@ -35,19 +35,20 @@ def import_clip(
     from dataclasses import asdict
 
     from index import open_gallery
-    from index.import_clip import import_clip_folder
+    from index.import_clip import import_clip_folder, prove_clip_folder
     from runtime.encoder import Encoder
     from vernier.cli.extras import needs
     from vernier.cli.output import note, say_json
     from vernier.progress import progress
 
     encoder = Encoder.load(bundle)
+    with needs("parquet"):
+        proved = prove_clip_folder(encoder, folder, images_dir=images, is_trusted=trust)
     with (
-        needs("parquet"),
         progress("Importing") as hook,
         open_gallery(gallery, space=encoder.space, dim=encoder.dim, create=True) as opened,
     ):
-        report = import_clip_folder(opened, encoder, folder, images_dir=images, is_trusted=trust, progress=hook)
+        report = import_clip_folder(opened, encoder, proved, images_dir=images, progress=hook)
         items = opened.info().items
     if json:
         say_json({**asdict(report), "items": items})
