@@ -71,6 +71,17 @@ def test_batch_is_padded_to_its_longest() -> None:
     assert batch.ids.dtype == batch.mask.dtype == np.int64
 
 
+def test_a_text_alone_is_what_it_is_in_a_batch() -> None:
+    texts = ["a red star", "two dogs", "a large brown disc left of a mug"]
+    together = transform.encode(texts)
+    for row, text in enumerate(texts):
+        alone = transform.encode([text])
+        length = alone.ids.shape[1]
+        assert together.mask[row].sum() == length
+        np.testing.assert_array_equal(alone.ids[0], together.ids[row, :length])
+        np.testing.assert_array_equal(alone.offsets[0], together.offsets[row, :length])
+
+
 def test_subwords_of_a_word() -> None:
     text = "a redstar left"  # not in the vocabulary: split into pieces
     batch = transform.encode([text])

@@ -1,6 +1,7 @@
 """The door on real sockets: who is refused never reaches the application, and keeps the connection where it can."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import uvicorn
 
 from runtime.engines.fake import fake_encoder
 from server.app import create_app
+from server.door import Visit
 from server.protocol import Protocol
 from server.service import Service
 from tests.unit.server.conftest import settings_for
@@ -157,3 +159,18 @@ async def test_callers_behind_a_trusted_proxy_have_rates_of_their_own(tmp_path: 
             caller.send("GET", "/info", f"X-Forwarded-For: {address}")
             statuses.append((await caller.answer())[0])
         assert statuses == [200, 200, 429]
+
+
+async def test_what_was_refused_leaves_no_work_for_the_garbage_collector(tmp_path: Path) -> None:
+    async with listening(tmp_path, rate_limit=0.001, rate_burst=1) as (_, call):
+        caller = await call()
+        gc.collect()
+        gc.disable()
+        try:
+            for at in range(30):
+                caller.send("POST", "/search", body=SEARCH)
+                assert (await caller.answer())[0] == (429 if at else 200)
+            kept = [found for found in gc.get_objects() if isinstance(found, Visit)]
+        finally:
+            gc.enable()
+        assert len(kept) <= 2  # a connection may hold its last one
