@@ -109,6 +109,7 @@ async def test_openapi_document_names_every_route_and_schema(client: httpx.Async
         "/proofread",
         "/embed",
         "/v1/embeddings",
+        "/knn-service",
         "/galleries",
         "/galleries/{gallery}",
         "/galleries/{gallery}/migration",
