@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from runtime.errors import UsageError
@@ -64,8 +64,12 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for every interface")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
 
+    api_keys_file: Path | None = Field(
+        default=None, description="file that holds what API_KEYS would, a key a line; read at the start alone"
+    )
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = Field(
         default=(),
+        validate_default=True,
         repr=False,
         description="comma-separated read:KEY or write:KEY; when set, every route but /health/* and the page wants one",
     )
@@ -166,7 +170,11 @@ class Settings(BaseSettings):
 
     @field_validator("api_keys", mode="before")
     @classmethod
-    def _parse_keys(cls, value: object) -> object:
+    def _parse_keys(cls, value: object, told: ValidationInfo) -> object:
+        if file := told.data.get("api_keys_file"):
+            if value:
+                raise ValueError(f"keys come from {PREFIX}API_KEYS_FILE already; leave one of the two unset")
+            value = _keys_in(file)
         value = _names(value)
         if isinstance(value, list | tuple):
             return tuple(ApiKey.parse(entry) if isinstance(entry, str) else entry for entry in value)
@@ -192,6 +200,22 @@ def _names(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(entry for entry in (part.strip() for part in value.split(",")) if entry)
+
+
+def _keys_in(file: Path) -> str:
+    """Return the lines of a file of keys as a comma-separated list.
+
+    Raises:
+        ValueError: it cannot be read, or holds no key: an empty secret must not open the server to everybody.
+    """
+    try:
+        keys = ",".join(file.read_text(encoding="ascii").split())
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not ASCII"
+        raise ValueError(f"{file} ({PREFIX}API_KEYS_FILE) cannot be read: {why}") from None
+    if not keys.strip(","):
+        raise ValueError(f"{file} ({PREFIX}API_KEYS_FILE) holds no key")
+    return keys
 
 
 def load_settings(**overrides: object) -> Settings:

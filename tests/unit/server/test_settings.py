@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from runtime.errors import UsageError
@@ -34,6 +36,35 @@ def test_keys_are_read_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.api_keys[0] == ApiKey.parse("0123456789abcdef")
     assert "0123456789abcdef" not in repr(settings)
     assert "digest" not in repr(settings)
+
+
+def test_keys_are_read_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "keys"
+    secret.write_text("read:0123456789abcdef\nwrite:fedcba9876543210\n")
+    monkeypatch.setenv("VERNIER_API_KEYS_FILE", str(secret))
+    monkeypatch.setenv("VERNIER_API_KEYS", "")
+    assert load_settings().api_keys == (ApiKey.parse("0123456789abcdef"), ApiKey.parse("write:fedcba9876543210"))
+
+
+@pytest.mark.parametrize(
+    ("body", "beside", "complaint"),
+    [
+        (b"\n", "", "holds no key"),
+        (None, "", "cannot be read: No such file"),
+        (b"read:\xff0123456789abcdef", "", "not ASCII"),
+        (b"read:0123456789abcdef", "read:0123456789abcdef", "leave one of the two unset"),
+    ],
+)
+def test_a_file_of_keys_that_gives_none_never_opens_the_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: bytes | None, beside: str, complaint: str
+) -> None:
+    secret = tmp_path / "keys"
+    if body is not None:
+        secret.write_bytes(body)
+    monkeypatch.setenv("VERNIER_API_KEYS_FILE", str(secret))
+    monkeypatch.setenv("VERNIER_API_KEYS", beside)
+    with pytest.raises(UsageError, match=complaint):
+        load_settings()
 
 
 def test_misspelt_variables_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
