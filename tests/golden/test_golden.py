@@ -1,0 +1,75 @@
+"""What earlier versions wrote is read by this one, and answers the same."""
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.bundle import read_bundle
+from tests.golden.make import HERE, answers_of, encoder_of
+
+VERSIONS = sorted(folder.name for folder in HERE.iterdir() if (folder / "answers.json").is_file())
+EACH = pytest.mark.parametrize("version", VERSIONS)
+
+
+def close(found: Any, wanted: Any) -> bool:
+    """Compare as JSON, numbers within a millionth part: another machine adds in another order."""
+    if isinstance(wanted, float):
+        return found == pytest.approx(wanted, abs=2e-6)
+    if isinstance(wanted, dict):
+        return found.keys() == wanted.keys() and all(close(found[key], wanted[key]) for key in wanted)
+    if isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(close, found, wanted))
+    return bool(found == wanted)
+
+
+@pytest.fixture
+def kept(version: str, tmp_path: Path) -> Path:
+    """A copy, because opening a gallery may bring its file to a newer form."""
+    return Path(shutil.copytree(HERE / version, tmp_path / "kept"))
+
+
+def wanted(version: str) -> dict[str, Any]:
+    answers: dict[str, Any] = json.loads((HERE / version / "answers.json").read_text(encoding="utf-8"))
+    return answers
+
+
+def test_there_is_one_at_least() -> None:
+    assert VERSIONS
+    assert all(sum(file.stat().st_size for file in (HERE / v).rglob("*")) < 200_000 for v in VERSIONS)
+
+
+@EACH
+def test_bundle_and_gallery_answer_as_they_did(version: str, kept: Path) -> None:
+    found = json.loads(json.dumps(answers_of(encoder_of(kept / "bundle"), kept / "gallery")))
+    assert close(found, wanted(version)), found
+
+
+@EACH
+def test_the_gallery_does_so_without_its_snapshot_and_from_a_backup(version: str, kept: Path, tmp_path: Path) -> None:
+    """As docs/runbook.md has it: SQLite's own backup in an empty folder is the whole gallery."""
+    restored = tmp_path / "restored"
+    restored.mkdir()
+    source = sqlite3.connect(kept / "gallery" / "items.sqlite")
+    source.execute("VACUUM INTO ?", (str(restored / "items.sqlite"),))
+    source.close()
+    found = json.loads(json.dumps(answers_of(encoder_of(kept / "bundle"), restored)))
+    assert close(found, wanted(version)), found
+
+
+@EACH
+def test_this_would_find_a_difference(version: str, kept: Path) -> None:
+    answers = wanted(version)
+    other = json.loads(json.dumps(answers))
+    other["found"]["images"][0][0][1] += 1e-4
+    assert close(answers, answers)
+    assert not close(other, answers)
+
+
+@EACH
+def test_the_space_is_what_it_was(version: str) -> None:
+    """Galleries of today are refused by a bundle of another space, so how it is reckoned must stay."""
+    assert read_bundle(HERE / version / "bundle").manifest.space == wanted(version)["space"]
