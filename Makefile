@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs serve test check unit e2e web bench loadtest demo-bundle photos ablation gpu lock clean
+.PHONY: help setup docs serve test check audit unit e2e web bench loadtest demo-bundle photos ablation gpu lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 16
@@ -50,12 +50,22 @@ test: check $(VENV)/.docs ## lint, types, import rules and every test that runs 
 	@echo "running the tests"
 	@$(BIN)/python -m pytest -q $(ARGS)
 
-check: $(VENV)/.dev ## lint, types, import rules, spelling
+check: $(VENV)/.dev ## lint, types, import rules, spelling, licences
 	@echo "checking"
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/lint-imports --no-cache > /tmp/vernier-imports.$$$$ || { cat /tmp/vernier-imports.$$$$; exit 1; }; rm -f /tmp/vernier-imports.$$$$
 	@$(BIN)/typos
+	@$(BIN)/python scripts/licences.py
+
+# Not in check: it asks a public database over the network, and its answer changes while nothing here does.
+PIP_AUDIT := pip-audit==2.10.1
+audit: $(VENV)/.dev ## licences, and what public databases know against the locked dependencies (needs the network)
+	@$(BIN)/python scripts/licences.py
+	@for lock in serve milvus gpu; do \
+	  echo "auditing requirements/$$lock.txt"; \
+	  $(BIN)/uvx --quiet --from $(PIP_AUDIT) pip-audit --disable-pip --no-deps --progress-spinner off -r requirements/$$lock.txt || exit 1; \
+	done
 
 unit: $(VENV)/.dev ## the quick tests alone
 	@$(BIN)/python -m pytest -q tests/unit tests/numerics $(ARGS)
