@@ -64,7 +64,7 @@ audit: $(VENV)/.dev ## licences, and what public databases know against the lock
 	@$(BIN)/python scripts/licences.py
 	@for lock in serve milvus gpu; do \
 	  echo "auditing requirements/$$lock.txt"; \
-	  $(BIN)/uvx --quiet --from $(PIP_AUDIT) pip-audit --disable-pip --no-deps --progress-spinner off -r requirements/$$lock.txt || exit 1; \
+	  $(BIN)/uvx --quiet --from $(PIP_AUDIT) pip-audit --strict --disable-pip --no-deps --progress-spinner off -r requirements/$$lock.txt || exit 1; \
 	done
 
 unit: $(VENV)/.dev ## the quick tests alone
