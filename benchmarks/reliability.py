@@ -1,7 +1,7 @@
 """Draws the reliability of a bundle's word errors from what `vernier eval --json` wrote.
 
-    vernier eval BUNDLE --images DIR --hard-negatives F --json result.json
-    python -m benchmarks.reliability result.json docs/images/word-error-reliability.png
+Called after `vernier eval BUNDLE --images DIR --hard-negatives F --json result.json` as
+`python -m benchmarks.reliability result.json docs/images/word-error-reliability.png`.
 """
 
 import json
