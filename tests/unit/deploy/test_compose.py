@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from typing import Any
 
 import pytest
@@ -107,3 +108,12 @@ def test_prometheus_asks_where_the_server_answers() -> None:
     for name in ("server-cpu", "server-gpu"):
         assert "server" in SERVICES[name]["networks"]["default"]["aliases"]
     assert job["authorization"]["credentials_file"].removeprefix("/run/secrets/") in SERVICES["prometheus"]["secrets"]
+
+
+def test_our_images_are_of_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    for name, service in SERVICES.items():
+        assert "build" not in service or service["image"].endswith(f":{version}"), name
+    for way in ("one-machine", "many-machines"):
+        kustomization = yaml.safe_load((ROOT / "deploy" / "kubernetes" / way / "kustomization.yaml").read_text())
+        assert [image["newTag"] for image in kustomization["images"]] == [version], way
