@@ -5,6 +5,9 @@ the positives; their other words and all words of the true captions are the nega
 captions: is the most suspicious word a wrong one (a tie with a right word is a miss)? *Correction top-1* is over
 captions with one word in place of another: is the first suggestion at that word the word that was there?
 
+*Judged AUROC* leaves out words that are never judged, such as articles: knowing that those are right takes no picture,
+so it raises both AUROC and its control.
+
 At the bundle's operating threshold, *false alarms* are the share of judged words of the true captions that are called
 errors, and *recall* the share of wrong words that is. *Reliability* is whether words of an error probability of p are
 wrong in a share p of all cases. Probabilities are for a stated share of wrong words (a bundle that states none is taken
@@ -140,6 +143,11 @@ def _statistic(rows: Sequence[JudgedRow | None]) -> Statistic:
         np.array([word.error for _, word, _, _ in words], np.float64), np.array([wrong for *_, wrong, _ in words], bool)
     )
     group = np.array([at for at, *_ in words], np.int64)
+    is_judged = np.array([word.error > 0 for _, word, _, _ in words], bool)
+    judged = BinaryRanking.of(
+        np.array([word.error for _, word, _, _ in words if word.error > 0], np.float64),
+        np.array([wrong for _, word, wrong, _ in words if word.error > 0], bool),
+    )
     called = np.array([word.is_error for _, word, _, _ in words], bool)
     is_wrong = np.array([wrong for *_, wrong, _ in words], bool)
     is_right = np.array([is_clean and word.error > 0 for _, word, _, is_clean in words], bool)
@@ -153,6 +161,7 @@ def _statistic(rows: Sequence[JudgedRow | None]) -> Statistic:
         word_weights = weights[group]
         return {
             "auroc": ranking.auroc(word_weights),
+            "judged_auroc": judged.auroc(word_weights[is_judged]),
             "ap": ranking.average_precision(word_weights),
             "word_top1": weighted_rate(top1, weights[at_rows]),
             "correction_top1": weighted_rate(corrected, weights[at_corrections]),

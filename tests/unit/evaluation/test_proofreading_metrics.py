@@ -46,6 +46,10 @@ def test_proofreading_by_hand():
     assert group["blind_word_top1"] == 0.5  # of the two rows that had another picture
     assert group["blind_correction_top1"] == 0
     assert group["blind_auroc"] == pytest.approx(0.75)
+    judged_negatives = [error for error in negatives if error > 0]
+    assert group["judged_auroc"] == pytest.approx(
+        roc_auc_score([1] * 3 + [0] * len(judged_negatives), positives + judged_negatives)
+    )
     assert group["recall"] == pytest.approx(1 / 3)  # 0.9 of 0.9, 0.5, 0.6
     assert group["false_alarms"] == pytest.approx(1 / 6)  # 0.8 of the six words of true captions that are judged
     assert group["blind_recall"] == 0
@@ -106,7 +110,7 @@ def test_every_number_has_an_interval_around_it():
     assert set(group["interval"]) == {
         f"{side}{name}"
         for side in ("", "blind_")
-        for name in ("auroc", "ap", "word_top1", "correction_top1", "recall", "false_alarms")
+        for name in ("auroc", "judged_auroc", "ap", "word_top1", "correction_top1", "recall", "false_alarms")
     }
 
 
