@@ -88,7 +88,7 @@ def test_named_volumes_and_secrets_exist() -> None:
 
 def test_variables_are_the_servers() -> None:
     known = {f"VERNIER_{field.upper()}" for field in Settings.model_fields} | {"VERNIER_API_KEY"}
-    for name in ("server-cpu", "server-gpu", "locust"):
+    for name in ("server", "server-gpu", "locust"):
         told = {entry for entry in SERVICES[name]["environment"] if entry.startswith("VERNIER_")}
         assert told <= known, name
 
@@ -105,7 +105,7 @@ def test_targets_of_the_image_exist() -> None:
 def test_prometheus_asks_where_the_server_answers() -> None:
     (job,) = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     assert job["static_configs"] == [{"targets": ["server:8000"]}]
-    for name in ("server-cpu", "server-gpu"):
+    for name in ("server", "server-gpu"):
         assert "server" in SERVICES[name]["networks"]["default"]["aliases"]
     assert job["authorization"]["credentials_file"].removeprefix("/run/secrets/") in SERVICES["prometheus"]["secrets"]
 
