@@ -130,9 +130,11 @@ def main() -> int:
         for name in options.parts or parts:
             # Where all clients wait for their answers, nobody is to be refused, however slow the machine is.
             max_wait_ms = options.max_wait_ms or ("600000" if name in ("search", "embed") else "")
-            with running(galleries, options.bundle, VERNIER_MAX_WAIT_MS=max_wait_ms) as server:
-                with open_gallery(galleries / "default", read_only=True) as gallery:
-                    report[name] = parts[name](server, encoder, gallery, options)
+            with (
+                running(galleries, options.bundle, VERNIER_MAX_WAIT_MS=max_wait_ms) as server,
+                open_gallery(galleries / "default", read_only=True) as gallery,
+            ):
+                report[name] = parts[name](server, encoder, gallery, options)
     write_report(report, options.json)
     return 0
 
