@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.bundle import Calibration, Logistic, WordErrorFit
-from runtime.encoder import Encoder, ImageFeatures, TextFeatures
+from runtime.encoder import Encoder, TextFeatures
 from runtime.ground import ground
 from runtime.preprocess.text import TextBatch, words
 from runtime.proofread import proofread_many
@@ -77,7 +77,7 @@ def match_scores(
     shift = rng.integers(1, count, size=count) if count > 1 else np.zeros(count, np.int64)
     rows = np.concatenate([own, own, own, wrong])
     partners = np.concatenate([own, (own + shift) % count, similarity.argmax(axis=1), own])
-    raw = _raw_match(encoder, _take(texts, rows), images[partners])
+    raw = np.asarray(encoder.match_scores(_take(texts, rows), images[partners]), np.float64)
     return raw, np.arange(len(raw)) < count
 
 
@@ -243,12 +243,6 @@ def overlap(a: Box, b: Box) -> float:
     shared = width * height
     areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
     return shared / (areas - shared)
-
-
-def _raw_match(encoder: Encoder, texts: TextFeatures, images: ImageFeatures) -> Floats:
-    if encoder.has_fusion:
-        return np.asarray(encoder.match_scores(texts, images), np.float64)
-    return np.asarray(np.sum(texts.embedding * images.embedding, axis=1), np.float64)
 
 
 def _take(texts: TextFeatures, rows: NDArray[np.int64]) -> TextFeatures:

@@ -7,7 +7,7 @@ there instead. Raw scores of different ways are not comparable: the bundle's cal
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from runtime.phrases import DETERMINERS
 from runtime.preprocess.text import TextBatch, Word, subwords_of, words
 
 Method = Literal["word_errors", "masked_words", "leave_one_out"]
-METHODS: tuple[Method, ...] = get_args(Method)
 
 _QUANTITIES = frozenset("no both all several many few".split())
 UNJUDGED = (DETERMINERS - _QUANTITIES) | frozenset("and or is are was were be been being am there it of".split())
