@@ -131,12 +131,13 @@ class CaptionTruth:
             if word in vocabulary.words and (at + 1 == len(ids) or ids[at + 1] not in vocabulary.continuing)
         ]
         self._ids = ids
-        self._allowed = vocabulary.words - said
+        self._words, self._said = vocabulary.words, said
         self._synonyms = synonyms or {}
 
     def is_wrong(self, position: int, word: int) -> bool:
         """See `Truth`."""
-        return word in self._allowed and word not in self._synonyms.get(self._ids[position], frozenset())
+        is_other = word in self._words and word not in self._said
+        return is_other and word not in self._synonyms.get(self._ids[position], frozenset())
 
     def are_wrong(self, words: Mapping[int, int]) -> bool:
         """See `Truth`; nothing more is known of several words than of each."""

@@ -13,10 +13,6 @@ class ImageLevels:
     levels: Float[Tensor, "images levels patches width"]  # patch tokens after evenly chosen blocks, first to last
     summary: Float[Tensor, "images summary_width"]  # one vector for the whole picture
 
-    def detach(self) -> "ImageLevels":
-        """The same without gradients."""
-        return ImageLevels(levels=self.levels.detach(), summary=self.summary.detach())
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFeatures:

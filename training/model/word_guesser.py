@@ -63,13 +63,6 @@ class SmallGuesser(nn.Module):
         self.text_encoder = text.build(vocab_size)
         self.head = MaskedWordHead(config.width, vocab_size)
 
-    def forward(
-        self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
-    ) -> Float[Tensor, "texts subwords vocabulary"]:
-        """Logits at every position."""
-        logits: Tensor = self.head(self.text_encoder(ids, mask), self.text_encoder.word_vectors)
-        return logits
-
     @torch.no_grad()
     def guess(
         self,

@@ -159,11 +159,10 @@ def _losses(model: PairModel, batch: PairBatch, texts: WrongWords, image: ImageL
     count = len(texts.ids)
     mask, rights = batch.mask[:count], batch.ids[:count]
     is_word = mask & ~_is_special(texts.ids, batch.special)
-    is_replaced = texts.is_wrong & (texts.ids != rights)
     found: dict[str, WordLosses] = {}
     for name, tokens in model.proof_tokens(texts.ids, mask, image).items():
-        logits, words = model.word_errors(tokens), rights[is_replaced]
-        guesses = model.corrections(tokens[is_replaced])
+        logits, words = model.word_errors(tokens), rights[texts.is_wrong]
+        guesses = model.corrections(tokens[texts.is_wrong])
         with torch.no_grad():
             called = (logits > 0)[texts.is_wrong].float().sum() / texts.is_wrong.sum().clamp(min=1)
             named = (guesses.argmax(dim=-1) == words).float().sum() / max(1, len(words))

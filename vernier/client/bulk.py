@@ -7,11 +7,9 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from runtime.errors import ImageError, UsageError, VernierError
 from vernier.client.calls import NewItem, item_line
@@ -46,7 +44,7 @@ class Journal:
     """The items that a bulk write has brought in, in a file: a run that was interrupted goes on behind them.
 
     An item counts as brought in while its id, text, metadata and picture are the same; a picture's file is known by its
-    path, size and time of change, so that it need not be read again. A context manager.
+    path, size and time of change, so that it need not be read again.
 
     Args:
         file: made when missing.
@@ -74,14 +72,6 @@ class Journal:
                 f"{os.fspath(file)} is the journal of gallery '{about[1]}' at {about[0]}; name another file."
             )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close the file."""
         self._notes.close()
@@ -101,7 +91,7 @@ def journal_of(
     file: str | os.PathLike[str] | None, *, server: str, gallery: str
 ) -> AbstractContextManager[Journal | None]:
     """Return the journal in a file; one that is None when no file is named."""
-    return nullcontext() if file is None else Journal(file, server=server, gallery=gallery)
+    return nullcontext() if file is None else closing(Journal(file, server=server, gallery=gallery))
 
 
 def batches(items: Iterable[NewItem], journal: Journal | None, *, max_items: int, max_bytes: int) -> Iterator[Batch]:
