@@ -23,7 +23,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _UNCOUNTED = ("/health/", "/metrics", "/info", "/openapi.json", "/web/")
-_COSTLY = ("/search", "/search/batch", "/ground", "/identify", "/proofread", "/embed", "/v1/embeddings")
+_COSTLY = ("/search", "/search/batch", "/knn-service", "/ground", "/identify", "/proofread", "/embed", "/v1/embeddings")
 _DIGITS_WITHOUT_PICTURE = 4  # of the body's length: no picture fits in so few bytes
 _SAFETY: RawHeaders = [
     (b"x-content-type-options", b"nosniff"),

@@ -36,7 +36,7 @@ class GalleryWords:
     """Remembers the words of each gallery until that changes, and their embeddings for longer."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[str, int, Words]] = {}
+        self._known: dict[str, tuple[Gallery, int, Words]] = {}
 
     async def of(self, service: "Service", gallery: str) -> Words:
         """Return the most frequent phrases of the texts among a gallery's first thousand items.
@@ -51,16 +51,16 @@ class GalleryWords:
         """
         opened = service.galleries.get(gallery)
         version = (await service.store(opened.info)).version
-        space, known_version, known = self._known.get(gallery, ("", -1, None))
-        if known is not None and (space, known_version) == (service.encoder.space, version):
-            return known
+        last = self._known.get(gallery)
+        if last is not None and last[0] is opened and last[1] == version:  # a gallery made anew counts from 0 again
+            return last[2]
         texts = await service.store(_texts, opened)
         own = _phrases(texts)
         phrases = own or [word for word in service.encoder.lexicon if word not in FUNCTION_WORDS]
-        old = known if known is not None and space == service.encoder.space else None
+        old = last[2] if last is not None and last[0].space == service.encoder.space else None
         embeddings = await _embedded(service, phrases, old)
         words = Words(source="gallery" if own else "bundle", phrases=phrases, embeddings=embeddings)
-        self._known[gallery] = (service.encoder.space, version, words)
+        self._known[gallery] = (opened, version, words)
         return words
 
 

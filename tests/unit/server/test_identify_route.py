@@ -75,6 +75,15 @@ async def test_a_gallery_of_another_name_has_its_own_words(client: httpx.AsyncCl
     assert found == ["orange square"]
 
 
+async def test_a_gallery_that_is_made_anew_forgets_the_words_of_the_old_one(client: httpx.AsyncClient) -> None:
+    for colour in ("orange", "green"):  # as many writes each time, so that both are at the same version
+        assert (await client.post("/galleries", json={"name": "other"})).status_code == 201
+        await fill(client, (colour,), gallery="other")
+        found = await names(client, gallery="other", image=red_and_blue(), point=[100, 100])
+        assert found == [f"{colour} square"]
+        assert (await client.delete("/galleries/other")).status_code in (200, 204)
+
+
 @pytest.mark.parametrize(
     ("place", "field"),
     [
