@@ -70,7 +70,7 @@ async def test_requests_of_all_clients_meet_in_batches(tmp_path: Path) -> None:
         answers = [await task for task in waiting]
         assert [answer.json()["hits"][0]["id"] for answer in answers] == colours
         assert sum(texts.rows) == 16
-        assert len(texts.rows) == 2  # what was there first, and all the rest
+        assert len(texts.rows) <= 2  # what was there first, and all the rest; or all at once
         assert await metric(client, 'vernier_batch_rows_count{graph="text_encoder"}') == len(texts.rows) + 4
 
 
