@@ -1,8 +1,9 @@
 """The encoder: pictures and texts in, embeddings and match probabilities out, through a bundle's engines."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,11 @@ class ImageFeatures:
         levels: [images, levels, patches, width], patches after some of the encoder's blocks, for the proof-reader; None
             when they were not asked for or the graph gives none.
         summary: [images, width], the picture as a whole, for the proof-reader; None as `levels`.
+        region_boxes: [images, regions, 4], (x0, y0, x1, y1) in fractions of the encoder's input; this and the next two
+            are None when the graph gives no regions.
+        region_scores: [images, regions], logit that a region is a thing.
+        region_embeddings: [images, regions, dim], unit length, in the joint space.
+        codes: [images, patches], which word of the visual dictionary each patch is; None when the model has none.
     """
 
     embedding: Floats
@@ -41,6 +47,10 @@ class ImageFeatures:
     patch_embeddings: Floats | None
     levels: Floats | None = None
     summary: Floats | None = None
+    region_boxes: Floats | None = None
+    region_scores: Floats | None = None
+    region_embeddings: Floats | None = None
+    codes: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.embedding)
@@ -48,17 +58,14 @@ class ImageFeatures:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        arrays = (self.embedding, self.patch_tokens, self.patch_embeddings, self.levels, self.summary)
-        return sum(array.nbytes for array in arrays if array is not None)
+        return sum(array.nbytes for array in self._arrays().values())
 
     def __getitem__(self, rows: slice | NDArray[np.intp] | list[int]) -> "ImageFeatures":
-        return ImageFeatures(
-            embedding=self.embedding[rows],
-            patch_tokens=self.patch_tokens[rows],
-            patch_embeddings=None if self.patch_embeddings is None else self.patch_embeddings[rows],
-            levels=None if self.levels is None else self.levels[rows],
-            summary=None if self.summary is None else self.summary[rows],
-        )
+        return replace(self, **{name: array[rows] for name, array in self._arrays().items()})
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        arrays = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: array for name, array in arrays.items() if array is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,7 +341,7 @@ class Encoder:
         return ImageFeatures(embedding=empty, patch_tokens=empty[:, None, :], patch_embeddings=None)
 
 
-def image_features(outputs: Mapping[str, Floats]) -> ImageFeatures:
+def image_features(outputs: Mapping[str, NDArray[Any]]) -> ImageFeatures:
     """Return the image encoder's outputs by their names as features."""
     return ImageFeatures(
         embedding=outputs["image_embedding"],
@@ -342,4 +349,8 @@ def image_features(outputs: Mapping[str, Floats]) -> ImageFeatures:
         patch_embeddings=outputs.get("patch_embeddings"),
         levels=outputs.get("image_levels"),
         summary=outputs.get("image_summary"),
+        region_boxes=outputs.get("region_boxes"),
+        region_scores=outputs.get("region_scores"),
+        region_embeddings=outputs.get("region_embeddings"),
+        codes=outputs.get("codes"),
     )

@@ -225,8 +225,10 @@ def _tiny_picture() -> bytes:
 _CANARY = _tiny_picture()
 
 
-def _column(rows: Sequence[RowArrays], name: str) -> Floats:
-    return np.asarray(np.stack([row[name] for row in rows]), np.float32)
+def _column(rows: Sequence[RowArrays], name: str) -> NDArray[Any]:
+    """Stack one output of all rows; whatever precision the engine computed in, floats come as float32."""
+    column = np.stack([row[name] for row in rows])
+    return column.astype(np.float32, copy=False) if column.dtype.kind == "f" else column
 
 
 def _padded(rows: Sequence[RowArrays], name: str, fill: int) -> NDArray[Any]:

@@ -33,18 +33,23 @@ _GRID = 4
 _SIZE_PX = 32
 _NOISE_DIMS = 8
 _LEVELS = 2
+_REGIONS = 2
 _CORRECTIONS = 16
-_INTEGERS = ("ids", "mask", "correction_ids")
+_INTEGERS = ("ids", "mask", "correction_ids", "codes")
 _OTHER_WORDS = "a the and of left right above below circle square star big small picture with".split()
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def fake_encoder(*, fusion: bool = True, proof_reader: bool = False, name: str = "fake") -> Encoder:
+def fake_encoder(
+    *, fusion: bool = True, proof_reader: bool = False, regions: bool = False, codes: bool = False, name: str = "fake"
+) -> Encoder:
     """Return an encoder of the fake model.
 
     Args:
         fusion: whether the bundle has a fusion graph; without one it is a dual encoder only.
         proof_reader: whether the bundle has a proof-reader graph.
+        regions: whether the image encoder gives regions: a box around each of the two colours seen most.
+        codes: whether it gives codes: the nearest colour of each patch.
         name: of the bundle; encoders of different names have different spaces.
     """
     tokenizer = _tokenizer()
@@ -56,7 +61,9 @@ def fake_encoder(*, fusion: bool = True, proof_reader: bool = False, name: str =
         engines["fusion"] = _FakeFusion(tokenizer)
     if proof_reader:
         engines["proof_reader"] = _FakeProofReader(tokenizer)
-    manifest = _manifest(name, with_fusion=fusion, with_proof_reader=proof_reader)
+    manifest = _manifest(
+        name, with_fusion=fusion, with_proof_reader=proof_reader, with_regions=regions, with_codes=codes
+    )
     transform = TextTransform(tokenizer, max_subwords=manifest.text.max_subwords)
     return Encoder(manifest, transform, engines, lexicon=() if fusion else tuple(PALETTE))
 
@@ -84,8 +91,30 @@ class _FakeImages(_Fake):
             "patch_embeddings": _unit(tokens),
             "image_levels": np.stack([tokens] * _LEVELS, axis=1),
             "image_summary": tokens.max(axis=1),
+            "codes": distance.argmin(axis=-1),
+            **_regions(tokens),
         }
         return {name: found[name] for name in outputs or found}
+
+
+def _regions(tokens: Floats) -> dict[str, Floats]:
+    """Return the regions of pictures by their tokens [images, patches, width], the most certain first."""
+    seen = tokens[:, :, : len(PALETTE)]
+    colours = np.argsort(-seen.sum(axis=1), axis=1, kind="stable")[:, :_REGIONS]
+    boxes, scores, embeddings = [], [], []
+    for picture, wanted in enumerate(colours):
+        for colour in wanted:
+            strength = seen[picture, :, colour]
+            rows, columns = np.nonzero(strength.reshape(_GRID, _GRID) >= strength.max() / 2)
+            boxes.append(np.asarray([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / _GRID)
+            scores.append(8 * strength.max() - 4)
+            embeddings.append(strength @ tokens[picture])
+    shape = (len(tokens), _REGIONS)
+    return {
+        "region_boxes": np.asarray(boxes, np.float32).reshape(*shape, 4),
+        "region_scores": np.asarray(scores, np.float32).reshape(shape),
+        "region_embeddings": _unit(np.asarray(embeddings)).reshape(*shape, -1),
+    }
 
 
 class _FakeTexts(_Fake):
@@ -171,7 +200,9 @@ def _tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def _manifest(name: str, *, with_fusion: bool, with_proof_reader: bool) -> Manifest:
+def _manifest(
+    name: str, *, with_fusion: bool, with_proof_reader: bool, with_regions: bool, with_codes: bool
+) -> Manifest:
     dim = len(PALETTE) + _NOISE_DIMS
     patches = _GRID * _GRID
 
@@ -191,6 +222,12 @@ def _manifest(name: str, *, with_fusion: bool, with_proof_reader: bool) -> Manif
         "patch_tokens": ("batch", patches, dim),
         "patch_embeddings": ("batch", patches, dim),
     }
+    if with_regions:
+        seen["region_boxes"] = ("batch", _REGIONS, 4)
+        seen["region_scores"] = ("batch", _REGIONS)
+        seen["region_embeddings"] = ("batch", _REGIONS, dim)
+    if with_codes:
+        seen["codes"] = ("batch", patches)
     graphs = {
         "image_encoder": graph(images, seen),
         "text_encoder": graph(texts, {"text_embedding": ("batch", dim), "word_tokens": ("batch", "subwords", dim)}),
