@@ -6,7 +6,11 @@ again with so many fewer steps that it takes as long, its schedule falling to th
 an ablation that was interrupted at any moment goes on where it stopped when it is called again.
 
     .venv/bin/python scripts/ablation.py training.recipes.vilem:ablation --baseline training.recipes.baseline:ablation
-        [--seeds 0 1 2] [--name NAME] [--jobs N] [--scenes 1000] [--max-steps N]
+        [--seeds 0 1 2] [--name NAME] [--jobs N] [--scenes 1000] [--max-steps N] [--start 'runs/start-{seed}']
+        [--equal-steps-only]
+
+With `--start` every run goes on from trained weights, the same for both arms of a seed: what a few hundred steps add to
+a model that already sorts, where from nothing they would only begin to.
 """
 
 import argparse
@@ -37,7 +41,7 @@ from evaluation.comparison import compare, samples_of  # noqa: E402
 from evaluation.items import read_items  # noqa: E402
 from evaluation.plots import as_png, as_svg, differences  # noqa: E402
 from runtime.errors import UsageError, VernierError  # noqa: E402
-from training.checkpoint import MODEL, list_checkpoints, read_progress, read_tensors  # noqa: E402
+from training.checkpoint import MODEL, list_checkpoints, newest_checkpoint, read_config, read_progress, read_tensors  # noqa: E402
 from training.config import TrainConfig  # noqa: E402
 from training.data.scene_pairs import ScenePairsConfig  # noqa: E402
 from training.serialise import to_json  # noqa: E402
@@ -59,6 +63,7 @@ class Plan:
     baseline: str
     scenes: int
     max_steps: int | None
+    start: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,13 +164,24 @@ class Workshop:
 class Ablation:
     """The stages, each passed over where it is done."""
 
-    def __init__(self, plan: Plan, *, name: str, seeds: Sequence[int], folder: Path, jobs: int, docs: Path) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        name: str,
+        seeds: Sequence[int],
+        folder: Path,
+        jobs: int,
+        docs: Path,
+        in_equal_time: bool = True,
+    ) -> None:
         self.plan = plan
         self.name = name
         self.seeds = seeds
         self.folder = folder
         self.jobs = jobs
         self.docs = docs
+        self.in_equal_time = in_equal_time
 
     @cached_property
     def configs(self) -> dict[str, TrainConfig]:
@@ -190,7 +206,7 @@ class Ablation:
         ):
             raise UsageError("an ablation compares recipes on drawn scenes of the same world and size.")
         stamp = self.folder / "plan.json"
-        if stamp.exists() and json.loads(stamp.read_text()) != asdict(self.plan):
+        if stamp.exists() and Plan(**json.loads(stamp.read_text())) != self.plan:
             raise UsageError(
                 f"{self.folder} was begun with another plan ({stamp.read_text().strip()}); take another NAME, or "
                 "remove it."
@@ -267,12 +283,19 @@ class Ablation:
         cpu_s, wall_s = workshop.vernier(
             "train", "--recipe", run.recipe, "--workdir", run.folder / "work", "--seed", str(run.seed),
             "--num-steps", str(run.num_steps), *(["--resume"] if first else []),
+            *(["--start-from", start] if (start := self._start(run.seed)) else []),
             log=run.folder / "train.log",
         )  # fmt: skip
         part = {"steps": run.num_steps - first, "cpu_s": round(cpu_s, 1), "wall_s": round(wall_s, 1)}
         with (run.folder / "times.jsonl").open("a") as times:
             times.write(json.dumps(part) + "\n")
         say(f"{name}: trained in {wall_s:.0f} s ({cpu_s:.0f} s of CPU)")
+
+    def _start(self, seed: int) -> Path | None:
+        """The newest checkpoint of the run that this seed's runs start from, where they start from one."""
+        if self.plan.start is None:
+            return None
+        return newest_checkpoint(Path(self.plan.start.format(seed=seed)))
 
     def _evaluate(self, workshop: Workshop, run: Run, split: str) -> tuple[float, float]:
         scenes = self._scenes(split)
@@ -300,6 +323,8 @@ class Ablation:
 
     def _decide_equal_time(self) -> str:
         """Decide once, from the times of all seeds; what the report says of it."""
+        if not self.in_equal_time:
+            return "not compared: equal steps only."
         stamp = self.folder / "equal_time.json"
         if not stamp.exists():
             steps, note = self._equal_time()
@@ -375,6 +400,10 @@ class Ablation:
         asked = f"--scenes {self.plan.scenes}"
         if self.plan.max_steps is not None:
             asked += f" --max-steps {self.plan.max_steps}"
+        if self.plan.start is not None:
+            asked += " --start runs/start-{seed}"
+        if not self.in_equal_time:
+            asked += " --equal-steps-only"
         return {
             "date": datetime.now(UTC).date().isoformat(),
             "source": source_commit(),
@@ -382,7 +411,20 @@ class Ablation:
             "command": f"`make ablation NAME={self.name} RECIPE={self.plan.recipe} BASELINE={self.plan.baseline} "
             f'SEEDS="{" ".join(map(str, self.seeds))}" ARGS="{asked}"`, {self.jobs} runs at a time, one thread each',
             "scenes": f"{self.plan.scenes} of each split, drawn once with seed {SCENES_SEED}; the same for every model",
+            "start": self._said_start(),
         }
+
+    def _said_start(self) -> str:
+        """What every run begins with, in words."""
+        starts = [start for seed in self.seeds if (start := self._start(seed)) is not None]
+        if not starts:
+            return "nothing"
+        first, steps = read_config(starts[0]), read_progress(starts[0]).step
+        own = ", ".join(str(read_config(start).seed) for start in starts)
+        return (
+            f"both go on from the same trained weights: `{first.recipe}` after {steps} steps of {first.batch_size}, "
+            f"a run for each seed here (its own seeds: {own})"
+        )
 
 
 def differing(ours: TrainConfig, theirs: TrainConfig) -> list[str]:
@@ -432,13 +474,21 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, one thread each")
     parser.add_argument("--scenes", type=int, default=1000, help="of each split")
     parser.add_argument("--max-steps", type=int, help="at most so many steps a run, to try everything out")
+    parser.add_argument("--start", help="working directory of the run to start from, `{seed}` being the seed's")
+    parser.add_argument("--equal-steps-only", action="store_true", help="no second training in the baseline's time")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "ablation", help="where the work goes")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "experiments", help="where the report goes")
     given = parser.parse_args()
     name = given.name or re.sub(r"\W+", "-", given.recipe.removeprefix("training.recipes."))
     folder = given.runs.resolve() / name
     folder.mkdir(parents=True, exist_ok=True)
-    plan = Plan(recipe=given.recipe, baseline=given.baseline, scenes=given.scenes, max_steps=given.max_steps)
+    plan = Plan(
+        recipe=given.recipe,
+        baseline=given.baseline,
+        scenes=given.scenes,
+        max_steps=given.max_steps,
+        start=given.start,
+    )
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -446,7 +496,15 @@ def main() -> None:
             sys.exit(f"ablation: {folder} is at work already (or a run of it that was left behind still is).")
         workshop = Workshop(lock)
         signal.signal(signal.SIGTERM, lambda *_: workshop.end())
-        ablation = Ablation(plan, name=name, seeds=given.seeds, folder=folder, jobs=given.jobs, docs=given.docs)
+        ablation = Ablation(
+            plan,
+            name=name,
+            seeds=given.seeds,
+            folder=folder,
+            jobs=given.jobs,
+            docs=given.docs,
+            in_equal_time=not given.equal_steps_only,
+        )
         try:
             ablation.check()
             ablation.run(workshop)

@@ -36,6 +36,7 @@ class TrainConfig:
     batch_size: int = 128  # pairs of a step, over all processes
     num_steps: int = 1000
     seed: int = 0
+    start_from: str | None = None  # the checkpoint whose weights it begins with (`training.start`)
     precision: Precision = "fp32"  # bf16: autocast, with float32 weights
     encode_in_parts: int = 1  # the encoders see a process's pairs in so many parts (`training.encoding`)
     recompute_blocks: bool = False  # gradient checkpointing: activations inside a block are computed again

@@ -24,6 +24,7 @@ from training.events import written_to
 from training.parallel import joined
 from training.report import shown_on
 from training.serialise import to_json
+from training.start import going_on
 from training.trainer import StepReport, Trainer
 
 
@@ -36,6 +37,7 @@ def run(
     max_steps: int | None = None,
     seed: int | None = None,
     num_steps: int | None = None,
+    start_from: Path | None = None,
     console: Console | None = None,
 ) -> Path:
     """Train a recipe, or go on with it.
@@ -49,6 +51,7 @@ def run(
         max_steps: stop after so many steps of this call, at the latest.
         seed: in place of the recipe's own.
         num_steps: length of the whole run, over which the rate falls, in place of the recipe's own.
+        start_from: a checkpoint whose weights and tokenizer the run begins with (`training.start`).
         console: where progress is shown.
 
     Returns:
@@ -67,6 +70,8 @@ def run(
         config = replace(config, seed=seed)
     if num_steps is not None:
         config = replace(config, num_steps=num_steps)
+    if start_from is not None:
+        config = going_on(config, start_from.resolve())
     with joined():
         return _run(config, directory, workdir, resume, max_steps, console)
 
@@ -94,10 +99,12 @@ def _run(
     checkpoint = newest_checkpoint(workdir) if resume else None
     if checkpoint:
         _check_same(config, read_config(checkpoint), checkpoint)
-    tokenizer = read_tokenizer(checkpoint) if checkpoint else config.data.tokenizer(data)
+    start = Path(config.start_from) if config.start_from and not checkpoint else None
+    known = checkpoint or start
+    tokenizer = read_tokenizer(known) if known else config.data.tokenizer(data)
     pairs = config.pairs_per_process(world_size())
     source = config.data.open(data, tokenizer=tokenizer, batch_size=pairs, seed=config.seed)
-    trainer = Trainer(config, source, workdir, commit=source_commit())
+    trainer = Trainer(config, source, workdir, commit=source_commit(), start=start)
     if checkpoint:
         trainer.restore(checkpoint)
     if not is_first():

@@ -38,6 +38,7 @@ from training.objectives.compose import ComposedObjective, ComposedOutput
 from training.optimizer import build_optimizer, moments, restore_moments
 from training.parallel import average_gradients, clip_gradients, divide, load_whole, whole
 from training.schedule import learning_rate
+from training.start import take_weights
 from training.validate import retrieval_of
 
 _log = logging.getLogger(__name__)
@@ -71,7 +72,28 @@ class Trainer:
     The source then gives the batches of a process: `config.pairs_per_process` pairs each.
     """
 
-    def __init__(self, config: TrainConfig, source: PairSource, workdir: Path, *, commit: str = "unknown") -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        source: PairSource,
+        workdir: Path,
+        *,
+        commit: str = "unknown",
+        start: Path | None = None,
+    ) -> None:
+        """Build everything anew.
+
+        Args:
+            config: the run.
+            source: its batches.
+            workdir: where checkpoints go.
+            commit: of the source that trains.
+            start: a checkpoint whose weights the model begins with.
+
+        Raises:
+            TrainingError: the start cannot be read.
+            DataError: the start's weights, or a tower's, are not those of the model.
+        """
         self.config = config
         self.source = source
         self.workdir = workdir
@@ -80,6 +102,8 @@ class Trainer:
         torch.manual_seed(config.seed)  # the same weights in every process
         self.model = config.model.build(source.text_transform.vocabulary_size)
         self.model.load_pretrained()
+        if start is not None:
+            take_weights(self.model, start)
         self.model.to(self.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions run faster so
         self.objective = ComposedObjective(config.objectives, self.model, num_steps=config.num_steps)

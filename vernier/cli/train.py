@@ -34,6 +34,10 @@ def train(
         int | None,
         typer.Option(metavar="N", help="Length of the whole run, in place of the recipe's; the schedule fits.", min=1),
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(metavar="CHECKPOINT", help="Begin with this checkpoint's weights, where the two models agree."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Train a recipe, or go on with it; print the directory of the last checkpoint."""
@@ -53,6 +57,7 @@ def train(
         max_steps=max_steps,
         seed=seed,
         num_steps=num_steps,
+        start_from=start_from,
         console=console,
     )
     if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun starts, one speaks

@@ -114,3 +114,14 @@ def test_only_one_is_at_work_and_sigterm_ends_what_it_began(tmp_path):
     finally:
         first.kill()
         first.wait()
+
+
+def test_a_plan_from_before_starts_is_the_plan_without_one(tmp_path):
+    ablation_of(tmp_path).check()
+    stamp = tmp_path / "x" / "plan.json"
+    plan = json.loads(stamp.read_text())
+    del plan["start"]
+    stamp.write_text(json.dumps(plan))
+    ablation_of(tmp_path).check()
+    with pytest.raises(UsageError, match="another plan"):
+        ablation_of(tmp_path, start="runs/start-{seed}").check()

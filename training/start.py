@@ -1,0 +1,59 @@
+"""Starting from another run's weights: what two recipes share is taken over, and what only one has begins anew.
+
+Not a resumption: the optimizer, the rate and the steps begin at the beginning, so a recipe that goes on from a trained
+model is compared fairly with another that does the same.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from runtime.errors import DataError
+from training.checkpoint import load_trained, read_config
+from training.config import TrainConfig
+from training.model.pair_model import PairModel
+
+_log = logging.getLogger(__name__)
+
+_NAMES_IN_MESSAGE = 4
+
+
+def going_on(config: TrainConfig, start: Path) -> TrainConfig:
+    """The recipe as it goes on from a checkpoint: objectives that were trained there need not wait again.
+
+    Raises:
+        TrainingError: `checkpoint_missing` or `checkpoint_damaged`.
+    """
+    trained = {term.name for term in read_config(start).objectives}
+    terms = tuple(replace(term, start_step=0) if term.name in trained else term for term in config.objectives)
+    return replace(config, start_from=str(start), objectives=terms)
+
+
+def take_weights(model: PairModel, start: Path) -> None:
+    """Give a fresh model the weights of a checkpoint (their average, where it has one); what it lacks stays as it is.
+
+    Raises:
+        TrainingError: `checkpoint_missing`, `checkpoint_damaged` or `checkpoint_mismatch`: it cannot be read.
+        DataError: `start_invalid`: a weight is of another shape, or the two have nothing in common.
+    """
+    found = load_trained(start).model.state_dict()
+    own = model.state_dict()
+    common = {name: value for name, value in found.items() if name in own}
+    wrong = [name for name, value in common.items() if value.shape != own[name].shape]
+    if wrong or not common:
+        name = wrong[0] if wrong else ""
+        why = (
+            f"{name} is {tuple(found[name].shape)} there and {tuple(own[name].shape)} in the recipe"
+            if wrong
+            else "they share no weight"
+        )
+        raise DataError(
+            f"the recipe cannot start from {start}: {why}. Start from a checkpoint of a recipe with the same encoders "
+            "and the same tokenizer, or leave --start-from out.",
+            code="start_invalid",
+        )
+    model.load_state_dict(common, strict=False)
+    for names, what in ((own.keys() - found.keys(), "begin anew"), (found.keys() - own.keys(), "are not used")):
+        if names:
+            some = ", ".join(sorted(names)[:_NAMES_IN_MESSAGE])
+            _log.warning("start from %s: %d weights %s (%s, …)", start, len(names), what, some)
