@@ -15,7 +15,7 @@ from scenes.draft import new_draft
 from training.data.batch import PairBatch, WrongWords
 from training.data.candidates import Proposer
 from training.data.collate import collate
-from training.data.scene_truth import SceneTruth, UniformInSlot
+from training.data.scene_truth import EDITED_SLOTS, EVERY_SLOT, SceneTruth, UniformInSlot
 from training.data.short_queries import short_query
 from training.data.source import Sample
 from training.data.tokenizer import special_tokens, word_tokenizer
@@ -91,8 +91,11 @@ class ScenePairs:
     def truths(self, scenes_of: Sequence[scenes.Scene]) -> list[SceneTruth]:
         """What may be made wrong in the scenes' captions."""
         offsets = self.text_transform.encode([scene.caption for scene in scenes_of]).offsets
+        words = self.config.wrong_words
+        slots = EVERY_SLOT if words is not None and words.every_kind else EDITED_SLOTS
         return [
-            SceneTruth(scene, self.text_transform.tokenizer, row) for scene, row in zip(scenes_of, offsets, strict=True)
+            SceneTruth(scene, self.text_transform.tokenizer, row, slots=slots)
+            for scene, row in zip(scenes_of, offsets, strict=True)
         ]
 
     def held_out(self, count: int) -> Sequence[Sample]:

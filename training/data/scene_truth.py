@@ -16,8 +16,11 @@ from training.data.batch import PairBatch
 from training.data.candidates import Candidates, Place
 
 EDITED_SLOTS = ("kind", "colour", "size", "relation")
-"""What training makes wrong, as `scenes.TRAINING_EDITS` does: patterns, states and counts stay right, and so are kinds
-of error that a model can be tested on without having been trained on them."""
+"""What comparisons make wrong in training, as `scenes.TRAINING_EDITS` does: patterns, states and counts stay right, and
+so are kinds of error that a model can be tested on without having been trained on them."""
+
+EVERY_SLOT = (*EDITED_SLOTS, "pattern", "state", "count")
+"""All that a caption says: what is never made wrong is learned to be right, so a model that is to serve needs all."""
 
 
 class SceneTruth:
@@ -28,13 +31,16 @@ class SceneTruth:
     split may say is refused too: it must not be learned to be wrong.
     """
 
-    def __init__(self, scene: Scene, tokenizer: Tokenizer, offsets: NDArray[np.int64]) -> None:
+    def __init__(
+        self, scene: Scene, tokenizer: Tokenizer, offsets: NDArray[np.int64], *, slots: Sequence[str] = EDITED_SLOTS
+    ) -> None:
         """Find the slots among the subwords.
 
         Args:
             scene: whose caption.
             tokenizer: one id per word.
             offsets: int64 [subwords, 2]: which characters of the caption each subword is.
+            slots: names of those whose words may be made wrong.
         """
         self._scene = scene
         self._tokenizer = tokenizer
@@ -42,7 +48,7 @@ class SceneTruth:
         by_start = {int(start): at for at, (start, end) in enumerate(offsets) if end > start}
         for slot, (start, end) in caption_of(scene.draft, scene.world).slots.items():
             at = by_start.get(start)
-            if slot[0] in EDITED_SLOTS and at is not None and int(offsets[at, 1]) == end:
+            if slot[0] in slots and at is not None and int(offsets[at, 1]) == end:
                 self._slots[at] = slot
         self.positions: Sequence[int] = sorted(self._slots)
 
@@ -88,25 +94,28 @@ class SceneTruth:
         return changed if keeps_rules(draft, changed, world) else None
 
 
-def _with(draft: Draft, name: str, number: int, value: str) -> Draft:
+def _with(draft: Draft, name: str, number: int, value: str | int) -> Draft:
     """The draft with another value in one slot."""
     if name == "relation":
-        relations = [value if at == number else old for at, old in enumerate(draft.relations)]
+        relations = [str(value) if at == number else old for at, old in enumerate(draft.relations)]
         return replace(draft, relations=tuple(relations))
     looks = list(draft.looks)
-    looks[number] = replace(looks[number], **{name: value})  # type: ignore[arg-type]  # kind, colour or size
+    looks[number] = replace(looks[number], **{name: value})  # type: ignore[arg-type]  # any attribute
     return replace(draft, looks=tuple(looks))
 
 
-def _in_slot(draft: Draft, name: str, number: int, world: World) -> Sequence[str]:
+def _in_slot(draft: Draft, name: str, number: int, world: World) -> Sequence[str | int]:
     """Every value that a slot is drawn from."""
     if name == "relation":
         return world.in_family[draft.plan.families[number]]
     mention = draft.plan.mentions[number]
-    values: dict[str, Sequence[str]] = {
+    values: dict[str, Sequence[str | int]] = {
         "kind": mention.kinds(world),
         "colour": tuple(world.colours),
         "size": mention.sizes,
+        "pattern": tuple(world.patterns),
+        "state": tuple(world.states[mention.state_family].states) if mention.state_family else (),
+        "count": tuple(world.counts),
     }
     return values[name]
 
@@ -124,12 +133,15 @@ class UniformInSlot:
 
 
 @lru_cache(maxsize=4)
-def _names(world: World) -> Mapping[str, Mapping[str, str]]:
+def _names(world: World) -> Mapping[str, Mapping[str, str | int]]:
     """For each slot, the value that a single word says."""
     return {
         "kind": dict(_kind_words(world)),
         "colour": {word: name for name, colour in world.colours.items() for word in colour.words},
         "size": {word: name for name, size in world.sizes.items() for word in size.words},
+        "pattern": {word: name for name, words in world.patterns.items() for word in words},
+        "state": {word: name for name, words in world.state_words.items() for word in words},
+        "count": {word: number for number, words in world.counts.items() for word in words},
         "relation": {
             form[1]: name for name, relation in world.relations.items() for form in relation.forms if " " not in form[1]
         },

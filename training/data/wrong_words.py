@@ -34,6 +34,7 @@ class WrongWordsConfig:
     share: float = 0.15  # of the words that may be replaced; each is drawn by itself, so some captions stay right
     most: int = 8  # of one caption; the first that are drawn
     is_uniform: bool = False  # any other value of the same slot in place of plausible words: drawn scenes only
+    every_kind: bool = False  # of drawn scenes patterns, states and counts too, which else stay right
     guesser: LearnedGuesserConfig = field(
         default_factory=LearnedGuesserConfig
     )  # the language model that says what is plausible

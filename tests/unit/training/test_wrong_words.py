@@ -138,9 +138,19 @@ def test_refused_words_and_captions_stay_as_they_are():
     assert torch.equal(words.ids, batch.ids)
 
 
-@pytest.mark.parametrize("world", ["small", "full"])
-def test_uniform_words_are_false_of_the_drawn_picture_and_fill_the_same_slots(world: str):
-    source = scene_pairs(UNIFORM, world=world)
+@pytest.mark.parametrize(
+    ("world", "every_kind", "edited"),
+    [
+        ("small", False, {"kind", "colour", "size", "relation"}),
+        ("small", True, {"kind", "colour", "size", "relation", "pattern"}),
+        ("full", False, {"kind", "colour", "size", "relation"}),
+        ("full", True, {"kind", "colour", "size", "relation", "pattern", "state", "count"}),
+    ],
+)
+def test_uniform_words_are_false_of_the_drawn_picture_and_fill_the_same_slots(
+    world: str, every_kind: bool, edited: set[str]
+):
+    source = scene_pairs(dataclasses.replace(UNIFORM, every_kind=every_kind), world=world)
     batch = source[0]
     tokenizer = source.text_transform.tokenizer
     assert batch.wrong_words is not None
@@ -161,7 +171,7 @@ def test_uniform_words_are_false_of_the_drawn_picture_and_fill_the_same_slots(wo
             if name == "colour":
                 said = {value for value, colour in scene.world.colours.items() if set(colour.words) & set(values)}
                 assert scene.draft.looks[number].colour not in said
-    assert kinds == {"kind", "colour", "size", "relation"}
+    assert kinds == edited
 
 
 def test_synonyms_lookalikes_and_what_the_picture_shows_are_no_wrong_words():
