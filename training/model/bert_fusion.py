@@ -68,13 +68,31 @@ class BertFusion(nn.Module):
         patch_tokens: Float[Tensor, "pairs patches image_width"],
     ) -> tuple[Float[Tensor, "pairs subwords width"], Float[Tensor, "pairs subwords patches"]]:
         """The fused tokens, and where each subword looks: rows that sum to one, the mean over one layer's heads."""
+        tokens, weights = self.with_attention(word_tokens, mask, patch_tokens, layer=self.relevance_layer)
+        return tokens, torch.mean(weights, dim=1)
+
+    @property
+    def relevance_layer(self) -> int:
+        """The layer whose cross-attention is shown as relevance, counted from 0."""
+        return self.config.relevance_layer
+
+    def with_attention(
+        self,
+        word_tokens: Float[Tensor, "pairs subwords width"],
+        mask: Bool[Tensor, "pairs subwords"],
+        patch_tokens: Float[Tensor, "pairs patches image_width"],
+        *,
+        layer: int,
+    ) -> tuple[Float[Tensor, "pairs subwords width"], Float[Tensor, "pairs heads subwords patches"]]:
+        """The fused tokens, and the cross-attention's weights of one layer that the tokens were computed from."""
         bias, patches = padding_bias(mask), self.fit_patches(patch_tokens)
-        tokens, relevance = word_tokens, word_tokens
-        for number, layer in enumerate(self.layers):
-            tokens, weights = layer(tokens, bias, patches)
-            if number == self.config.relevance_layer:
-                relevance = torch.mean(weights, dim=1)
-        return tokens, relevance
+        tokens, shown = word_tokens, None
+        for number, part in enumerate(self.layers):
+            tokens, weights = part(tokens, bias, patches)
+            shown = weights if number == layer else shown
+        if shown is None:
+            raise ValueError(f"layer {layer} is not one of {len(self.layers)} fusion layers")
+        return tokens, shown
 
     def load_pretrained(self) -> None:
         """Take the weights that the config names, all but the cross-attention's.

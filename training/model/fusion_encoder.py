@@ -37,7 +37,23 @@ class FusionEncoder(Protocol):
         mask: Bool[Tensor, "pairs subwords"],
         patch_tokens: Float[Tensor, "pairs patches image_width"],
     ) -> tuple[Float[Tensor, "pairs subwords width"], Float[Tensor, "pairs subwords patches"]]:
-        """The fused tokens, and where each subword looks: rows that sum to one."""
+        """The fused tokens, and where each subword looks: rows that sum to one, the mean over one layer's heads."""
+        ...
+
+    @property
+    def relevance_layer(self) -> int:
+        """The layer whose cross-attention is shown as relevance, counted from 0."""
+        ...
+
+    def with_attention(
+        self,
+        word_tokens: Float[Tensor, "pairs subwords width"],
+        mask: Bool[Tensor, "pairs subwords"],
+        patch_tokens: Float[Tensor, "pairs patches image_width"],
+        *,
+        layer: int,
+    ) -> tuple[Float[Tensor, "pairs subwords width"], Float[Tensor, "pairs heads subwords patches"]]:
+        """The fused tokens, and the cross-attention's weights of one layer that the tokens were computed from."""
         ...
 
 
@@ -62,13 +78,26 @@ class TransformerFusion(nn.Module):
         patch_tokens: Float[Tensor, "pairs patches image_width"],
     ) -> tuple[Float[Tensor, "pairs subwords width"], Float[Tensor, "pairs subwords patches"]]:
         """The fused tokens, and where each subword looks: rows that sum to one, the mean over one layer's heads."""
+        tokens, weights = self.with_attention(word_tokens, mask, patch_tokens, layer=self.relevance_layer)
+        return tokens, torch.mean(weights, dim=1)
+
+    def with_attention(
+        self,
+        word_tokens: Float[Tensor, "pairs subwords width"],
+        mask: Bool[Tensor, "pairs subwords"],
+        patch_tokens: Float[Tensor, "pairs patches image_width"],
+        *,
+        layer: int,
+    ) -> tuple[Float[Tensor, "pairs subwords width"], Float[Tensor, "pairs heads subwords patches"]]:
+        """The fused tokens, and the cross-attention's weights of one layer that the tokens were computed from."""
         bias = key_bias(mask)
-        tokens, relevance = word_tokens, None
-        for number, layer in enumerate(self.layers):
-            tokens, weights = layer(tokens, bias, patch_tokens, show=number == self.relevance_layer)
-            relevance = weights if weights is not None else relevance
-        assert relevance is not None
-        return self.norm(tokens), relevance
+        tokens, shown = word_tokens, None
+        for number, part in enumerate(self.layers):
+            tokens, weights = part(tokens, bias, patch_tokens, show=number == layer)
+            shown = weights if weights is not None else shown
+        if shown is None:
+            raise ValueError(f"layer {layer} is not one of {len(self.layers)} fusion layers")
+        return self.norm(tokens), shown
 
 
 class FusionLayer(nn.Module):
@@ -90,16 +119,15 @@ class FusionLayer(nn.Module):
         patch_tokens: Float[Tensor, "pairs patches image_width"],
         *,
         show: bool = False,
-    ) -> tuple[Float[Tensor, "pairs subwords width"], Float[Tensor, "pairs subwords patches"] | None]:
-        """The new tokens, with the cross-attention's weights (mean over heads) when they are to be shown."""
+    ) -> tuple[Float[Tensor, "pairs subwords width"], Float[Tensor, "pairs heads subwords patches"] | None]:
+        """The new tokens, with the cross-attention's weights when they are to be shown."""
         normed = self.norm_self(tokens)
         tokens = tokens + self.self_attention(normed, normed, bias)
         normed = self.norm_cross(tokens)
-        relevance: Tensor | None = None
+        weights: Tensor | None = None
         if show:
             looked, weights = self.cross_attention.with_weights(normed, patch_tokens)
-            relevance = torch.mean(weights, dim=1)
         else:
             looked = self.cross_attention(normed, patch_tokens)
         tokens = tokens + looked
-        return tokens + self.feed(self.norm_feed(tokens)), relevance
+        return tokens + self.feed(self.norm_feed(tokens)), weights
