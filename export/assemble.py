@@ -6,7 +6,7 @@ Checkpoints of our own and public ones both end here, so both pass the same gate
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +222,8 @@ def _remembering(encoder: Encoder, engines: Mapping[str, Engine]) -> Encoder:
 def _compare(reference: Encoder, encoder: Encoder, cases: Sequence[Case]) -> ParityReport:
     graphs = encoder.manifest.graphs
     report = measure(graphs, reference.engines, encoder.engines, samples_of(encoder, cases))
-    return ParityReport(outputs=report.outputs, scale=report.scale, decisions=agreement(reference, encoder, cases))
+    decisions = agreement(reference, encoder, cases).model_copy(update={"regions": report.regions})
+    return replace(report, decisions=decisions)
 
 
 def _write(

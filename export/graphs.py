@@ -88,17 +88,22 @@ class TorchEngine:
 
 
 class ImageGraph(nn.Module):
-    """Pixels to the image encoder's three outputs, and two more for a proof-reader where there is one."""
+    """Pixels to the image encoder's three outputs, two more for a proof-reader and three of a region head."""
 
     def __init__(self, model: PairModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Embedding, patch tokens, patch embeddings; levels and summary."""
+        """Embedding, patch tokens, patch embeddings; levels and summary; boxes, scores and embeddings of regions."""
         features = self.model.encode_images(pixels)
-        plain = features.embedding, features.tokens, features.patch_embeddings
-        return plain if features.levels is None else (*plain, features.levels.levels, features.levels.summary)
+        found = [features.embedding, features.tokens, features.patch_embeddings]
+        if features.levels is not None:
+            found += [features.levels.levels, features.levels.summary]
+        if (head := self.model.region_head) is not None:
+            best = head.best(self.model.regions(features.tokens, features.patch_embeddings))
+            found += [best.boxes.clamp(0, 1), best.scores, best.embeddings]
+        return tuple(found)
 
 
 class TextGraph(nn.Module):
@@ -172,6 +177,7 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
                 _float("patch_tokens", BATCH, patches, width),
                 _float("patch_embeddings", BATCH, patches, dim),
                 *_level_outputs(levels),
+                *_region_outputs(model),
             ),
             front=_front(model, pixels[:2]),
         ),
@@ -233,6 +239,18 @@ def _level_outputs(levels: ImageLevels | None) -> tuple[TensorSpec, ...]:
     return (
         _float("image_levels", BATCH, *levels.levels.shape[1:]),
         _float("image_summary", BATCH, *levels.summary.shape[1:]),
+    )
+
+
+def _region_outputs(model: PairModel) -> tuple[TensorSpec, ...]:
+    head = model.region_head
+    if head is None:
+        return ()
+    count = head.config.regions
+    return (
+        _float("region_boxes", BATCH, count, 4),
+        _float("region_scores", BATCH, count),
+        _float("region_embeddings", BATCH, count, model.config.dim),
     )
 
 

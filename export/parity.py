@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluation.edits import diff, overlaps, wrong_words
+from export.region_parity import REGIONS, aligned
 from runtime.bundle.manifest import Decisions, Graph, GraphName, Logistic, OutputParity, Precision
 from runtime.encoder import Encoder, ImageFeatures
 from runtime.engines import Engine
@@ -98,11 +99,13 @@ class ParityReport:
         outputs: `graph.output` to its numbers.
         scale: `graph.output` to the root mean square of the reference's numbers.
         decisions: how often the same is decided; None where that was not asked.
+        regions: share of the pictures' regions whose box is the same; None without a region head.
     """
 
     outputs: Mapping[str, OutputParity]
     scale: Mapping[str, float]
     decisions: Decisions | None = None
+    regions: float | None = None
 
 
 def samples_of(encoder: Encoder, cases: Sequence[Case]) -> Samples:
@@ -129,18 +132,24 @@ def measure(
     """Run both on the same samples.
 
     Each graph gets its inputs from the graphs before it, as in serving, on either side, so differences may add up.
-    Padding positions are not compared, nor whole numbers: which subwords are the best corrections is a decision.
+    Padding positions are not compared, nor whole numbers: which subwords are the best corrections is a decision. So is
+    which boxes are the best regions; the numbers of those that are the same are compared.
     """
     start: dict[str, NDArray[Any]] = {"pixels": samples.pixels, "ids": samples.ids, "mask": samples.mask}
     ours, theirs = dict(start), dict(start)
     outputs: dict[str, OutputParity] = {}
     scale: dict[str, float] = {}
+    same: list[NDArray[np.bool_]] = []
     for name, graph in graphs.items():
         compared = [spec for spec in graph.outputs if spec.dtype != "int64"]
         tallies = {spec.name: _Tally() for spec in compared}
         kept: tuple[dict[str, list[NDArray[Any]]], ...] = ({}, {})
         for rows in batches(len(samples)):
             said = _run(graph, reference[name], theirs, rows), _run(graph, found[name], ours, rows)
+            if graph.has_output(REGIONS[0]):
+                put, is_same = aligned(*said)
+                said = said[0], put
+                same.append(is_same)
             for spec in compared:
                 pair = [_rows(values[spec.name], spec.shape, samples.mask[rows]) for values in said]
                 tallies[spec.name].add(*pair)
@@ -151,7 +160,8 @@ def measure(
             values |= {output: np.concatenate(parts) for output, parts in parts_of.items()}
         outputs |= {f"{name}.{output}": tally.parity() for output, tally in tallies.items()}
         scale |= {f"{name}.{output}": tally.scale() for output, tally in tallies.items()}
-    return ParityReport(outputs=outputs, scale=scale)
+    regions = float(np.mean(np.concatenate(same))) if same else None
+    return ParityReport(outputs=outputs, scale=scale, regions=regions)
 
 
 def agreement(reference: Encoder, found: Encoder, cases: Sequence[Case]) -> Decisions:
@@ -194,13 +204,16 @@ def check(report: ParityReport, tolerance: Tolerance, *, what: str = "The bundle
 
 def disagreements(decisions: Decisions, tolerance: Tolerance) -> list[str]:
     """What is not decided alike often enough, in words."""
-    shares = {name: getattr(decisions, name) for name in ("top_hit", "flagged_word", "best_correction", "best_box")}
+    shares = {name: getattr(decisions, name) for name in _DECIDED}
     return [
         f"only {share:.3f} of {decisions.samples} samples have the same {name.replace('_', ' ')} "
         f"(needed {tolerance.agreement})"
         for name, share in shares.items()
         if share is not None and not share >= tolerance.agreement  # a NaN is no agreement
     ]
+
+
+_DECIDED = ("top_hit", "flagged_word", "best_correction", "best_box", "regions")
 
 
 def batches(count: int) -> list[slice]:

@@ -19,6 +19,9 @@ _NEEDED_OUTPUTS = {
 }
 
 
+_REGIONS = ("region_boxes", "region_scores", "region_embeddings")
+"""Outputs of a region head."""
+
 _HANDED_ON: tuple[tuple[GraphName, GraphName, str], ...] = (
     ("fusion", "image_encoder", "patch_tokens"),
     ("fusion", "text_encoder", "word_tokens"),
@@ -42,6 +45,8 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
         ("image_encoder", image, "patch_tokens", 1, patches),
         ("image_encoder", image, "patch_embeddings", 2, dim),
         ("image_encoder", image, "image_levels", 2, patches),
+        ("image_encoder", image, "region_boxes", 2, 4),
+        ("image_encoder", image, "region_embeddings", 2, dim),
         ("text_encoder", text, "text_embedding", 1, dim),
     ]
     for name, graph, tensor, axis, size in expected:
@@ -58,6 +63,9 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
         given, taken = _shape(giver.outputs, tensor), _shape(manifest.graphs[taker].inputs, tensor)
         if len(given) != len(taken) or any(a != b for a, b in zip(given, taken, strict=True) if _are_fixed(a, b)):
             yield f"{giver_name} gives {tensor} of shape {_said(given)}, {taker} takes {_said(taken)}"
+    counts = {size for name in _REGIONS if (size := _size(image, name, 1)) is not None}
+    if len(counts) > 1 or any(image.has_output(name) for name in _REGIONS) != all(map(image.has_output, _REGIONS)):
+        yield f"image_encoder gives {', '.join(_REGIONS)} together and equally many, or none of them"
     if space_of(manifest.graphs, manifest.text, manifest.image, manifest.files) != manifest.space:
         yield "its files do not make the space that it names"
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from runtime.preprocess.image import ImageTransform, Resample
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised when a reader of the previous version could misread a bundle."""
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -148,6 +148,7 @@ class Decisions(_Part):
         flagged_word: share of captions whose most suspicious word is the same.
         best_correction: share of wrong words whose first correction is the same.
         best_box: share of phrases whose best box is the same (nine tenths of both are common).
+        regions: share of the regions of pictures whose box is the same.
     """
 
     samples: int
@@ -155,6 +156,7 @@ class Decisions(_Part):
     flagged_word: float | None = None
     best_correction: float | None = None
     best_box: float | None = None
+    regions: float | None = None
 
 
 class TaskQuality(_Part):

@@ -5,6 +5,7 @@ from training.model.fusion_encoder import FusionConfig
 from training.model.image_encoder import ConvPatchConfig
 from training.model.pair_model import Fused, ModelConfig, PairModel
 from training.model.proof_reader import Proofread, ProofReaderConfig
+from training.model.region_head import RegionHeadConfig, Regions
 from training.model.text_encoder import TextEncoderConfig
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "PairModel",
     "ProofReaderConfig",
     "Proofread",
+    "RegionHeadConfig",
+    "Regions",
     "TextEncoderConfig",
     "TextFeatures",
 ]

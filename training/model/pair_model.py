@@ -19,6 +19,7 @@ from training.model.proof_reader import (
     ProofReader,
     ProofReaderConfig,
 )
+from training.model.region_head import RegionHead, RegionHeadConfig, Regions
 from training.model.text_encoder import TextEncoder
 
 
@@ -82,6 +83,7 @@ class ModelConfig:
     image_head: HeadConfig | None = None  # None: pooled by learned attention
     text_head: HeadConfig | None = None  # likewise
     proof_reader: ProofReaderConfig | None = None  # None: the model judges no single words by itself
+    region_head: RegionHeadConfig | None = None  # None: the model draws no boxes by itself
     initial_temperature: float = 0.07
     temperature_range: tuple[float, float] = (0.01, 0.5)
 
@@ -123,6 +125,9 @@ class PairModel(nn.Module):
                 summary_width=image_width if self.image_encoder.has_summary else config.dim,
                 vocab_size=vocab_size,
             )
+        self.region_head: RegionHead | None = None
+        if config.region_head is not None:
+            self.region_head = config.region_head.build(image_width, self.image_encoder.grid)
 
     def load_pretrained(self) -> None:
         """Let every part start from the public weights that its config names; the others stay as they are.
@@ -241,6 +246,15 @@ class PairModel(nn.Module):
         """What all branches together say of each subword; `ValueError` where there is no proof-reader."""
         tokens = self.proof_tokens(ids, mask, image)
         return self._proof_reader().judge(list(tokens.values()), self.text_encoder.word_vectors)
+
+    def regions(
+        self, patch_tokens: Float[Tensor, "images patches width"], patch_embeddings: Float[Tensor, "images patches dim"]
+    ) -> Regions:
+        """The box of every patch; the head's `best` keeps a few. `ValueError` where there is no region head."""
+        if self.region_head is None:
+            raise ValueError("this model has no region head: give ModelConfig a RegionHeadConfig")
+        found: Regions = self.region_head(patch_tokens, patch_embeddings)
+        return found
 
     def _proof_reader(self) -> ProofReader:
         if self.proof_reader is None:

@@ -8,9 +8,11 @@ import pytest
 from export import ExportReport, build
 from tests.numerics.small import MODEL, small_config
 from tests.unit.training.test_trainer import trainer_of
-from training.model import ProofReaderConfig
+from training.model import ProofReaderConfig, RegionHeadConfig
 
-READING = dataclasses.replace(MODEL, proof_reader=ProofReaderConfig(heads=2))
+READING = dataclasses.replace(
+    MODEL, proof_reader=ProofReaderConfig(heads=2), region_head=RegionHeadConfig(regions=6, hidden=8)
+)
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def torch_encoder(small_checkpoint: Path, served: Encoder) -> Encoder:
 
 def test_the_bundle_reads_words_and_its_parity_is_on_record(small_export: ExportReport, served: Encoder):
     manifest = small_export.manifest
-    assert manifest.schema_version == 3
+    assert manifest.schema_version == 4
     assert {"proof_reader.word_error", "proof_reader.correction_scores"} <= set(manifest.parity)
     assert "proof_reader.correction_ids" not in manifest.parity, "which corrections rank first is a decision"
     assert manifest.decisions is not None
@@ -127,11 +127,11 @@ def test_what_is_unlike_is_no_same_correction():
 
 
 def test_an_older_program_refuses_the_bundle_and_a_newer_one_is_refused(tmp_path: Path, small_export: ExportReport):
-    """Programs before schema 3 compare versions before they read the rest, as this one does."""
+    """Programs of every schema compare versions before they read the rest, as this one does."""
     raw = json.loads((small_export.bundle / "manifest.json").read_text())
     newer = tmp_path / "newer"
     newer.mkdir()
-    (newer / "manifest.json").write_text(json.dumps({**raw, "schema_version": 4, "graphs": {"telepathy": {}}}))
-    with pytest.raises(BundleError, match=r"schema version 4; this program reads up to 3\. Upgrade vernier") as refused:
+    (newer / "manifest.json").write_text(json.dumps({**raw, "schema_version": 5, "graphs": {"telepathy": {}}}))
+    with pytest.raises(BundleError, match=r"schema version 5; this program reads up to 4\. Upgrade vernier") as refused:
         read_bundle(newer)
     assert refused.value.code == "bundle_too_new"
