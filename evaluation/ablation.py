@@ -3,7 +3,7 @@
 It takes numbers that are there already (`evaluation.comparison`) and trains nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ METRICS: Mapping[str, tuple[str, str | None]] = {
     "hard_negatives.dual_accuracy": ("hard negatives, by the dual encoder", "hard_negatives.blind_dual_accuracy"),
     "proofreading.auroc": ("word AUROC", "proofreading.blind_auroc"),
     "proofreading.auroc_above_blind": ("word AUROC above its control", None),
+    "proofreading.judged_auroc": ("… among words that can be wrong", "proofreading.blind_judged_auroc"),
     "proofreading.ap": ("word average precision", "proofreading.blind_ap"),
     "proofreading.word_top1": ("most suspicious word is wrong", "proofreading.blind_word_top1"),
     "proofreading.correction_top1": ("first suggestion is right", "proofreading.blind_correction_top1"),
@@ -29,6 +30,22 @@ METRICS: Mapping[str, tuple[str, str | None]] = {
     "image_pairs.group": ("group score", None),
 }
 """The numbers of the main table in its order, with what a person calls each and the number that is its control."""
+
+BY_KIND: Mapping[str, Mapping[str, str]] = {
+    "by kind, by match": {
+        "hard_negatives.accuracy": "wrong caption",
+        "image_pairs.accuracy": "redrawn picture",
+        "statements.accuracy": "statements",
+    },
+    "words by kind of error": {
+        "proofreading.judged_auroc": "AUROC of words that can be wrong",
+        "proofreading.word_top1": "most suspicious word is wrong",
+        "proofreading.correction_top1": "first suggestion is right",
+    },
+}
+"""The tables by kind, and what each of their numbers is called."""
+
+_HEAD = ("baseline", "recipe", "difference (95 %)", "seeds ahead")
 
 Comparison = Mapping[str, Mapping[str, Any]]
 """What `evaluation.comparison.compare` gives."""
@@ -121,8 +138,9 @@ def to_markdown(report: AblationReport) -> str:
     ]
     for name, split in report.splits.items():
         lines += ["", f"## {name} ({split.count} scenes; chance of R@1 is {100 / split.count:.1f})", "", *_main(split)]
-        by_type = list(_by_type(split))
-        lines += ["", *by_type] if by_type else []
+        for title, kinds in BY_KIND.items():
+            rows = _by_kind(split, kinds)
+            lines += ["", *table([title, *_HEAD], rows)] if rows else []
     return "\n".join([*lines, "", *_reading(report), ""])
 
 
@@ -164,7 +182,6 @@ def _fairness(report: AblationReport) -> list[str]:
 
 def _main(split: SplitReport) -> list[str]:
     timed = split.equal_time
-    head = ["", "baseline", "recipe", "difference (95 %)", "seeds ahead"]
     rows = []
     for name, (label, control) in METRICS.items():
         found = split.equal_steps.get(name)
@@ -180,7 +197,7 @@ def _main(split: SplitReport) -> list[str]:
                 *([] if timed is None else [difference(timed[name]) if name in timed else "–"]),
             ]
         )
-    return table([*head, *([] if timed is None else ["in equal time (95 %)"])], rows)
+    return table(["", *_HEAD, *([] if timed is None else ["in equal time (95 %)"])], rows)
 
 
 def _value(found: Mapping[str, Any], control: Mapping[str, Any] | None, arm: str) -> str:
@@ -202,22 +219,24 @@ def is_clear(found: Mapping[str, Any]) -> bool:
     return bool(low > 0 or high < 0)
 
 
-def _by_type(split: SplitReport) -> Iterator[str]:
+def _by_kind(split: SplitReport, labels: Mapping[str, str]) -> list[list[str]]:
     rows = []
     for name, found in sorted(split.equal_steps.items()):
-        group, _, kind = name.partition(".accuracy[")
-        if kind:
-            label = {"hard_negatives": "wrong caption", "image_pairs": "redrawn picture"}.get(group, group)
+        number, _, kind = name.removesuffix("]").partition("[")
+        if kind and number in labels:
+            group, rate = number.split(".")
             rows.append(
                 [
-                    f"{label}: {kind.removesuffix(']')}",
-                    *(_value(found, None, arm) for arm in ("baseline", "recipe")),
+                    f"{labels[number]}: {kind}",
+                    *(
+                        _value(found, split.equal_steps.get(f"{group}.blind_{rate}[{kind}]"), arm)
+                        for arm in ("baseline", "recipe")
+                    ),
                     difference(found),
                     str(found["seeds_ahead"]),
                 ]
             )
-    if rows:
-        yield from table(["by kind, by match", "baseline", "recipe", "difference (95 %)", "seeds ahead"], rows)
+    return rows
 
 
 def _reading(report: AblationReport) -> list[str]:

@@ -30,7 +30,7 @@ class Sample:
         rates: names of the rates, `group.rate`, and `group.accuracy[type]` where the group has types.
         hits: hits of each rate by picture, `[rates, pictures]`.
         counted: items that each rate counts by picture, `[rates, pictures]`.
-        words: rankings of words, with the picture of each word; by the prefix of what is read from them.
+        words: rankings of words, with the picture of each word; by the name of the AUROC that is read from them.
     """
 
     rates: Sequence[str]
@@ -65,31 +65,39 @@ class Sample:
         total = self.counted @ weights
         rate = np.divide(self.hits @ weights, total, out=np.full(len(total), np.nan), where=total > 0)
         found = dict(zip(self.rates, rate.tolist(), strict=True))
-        for prefix, (ranking, picture) in self.words.items():
-            found[f"proofreading.{prefix}auroc"] = ranking.auroc(weights[picture])
-            found[f"proofreading.{prefix}ap"] = ranking.average_precision(weights[picture])
-        if "blind_" in self.words:
+        for name, (ranking, picture) in self.words.items():
+            found[f"proofreading.{name}"] = ranking.auroc(weights[picture])
+            if name in ("auroc", "blind_auroc"):
+                precision = ranking.average_precision(weights[picture])
+                found[f"proofreading.{name.removesuffix('auroc')}ap"] = precision
+        if "blind_auroc" in self.words:
             found["proofreading.auroc_above_blind"] = found["proofreading.auroc"] - found["proofreading.blind_auroc"]
         return found
 
 
+_BY_TYPE = {f"{control}{rate}" for control in ("", "blind_") for rate in ("accuracy", "word_top1", "correction_top1")}
+
+
 def _names(item: Item, rate: str) -> list[str]:
     name = f"{item.group}.{rate}"
-    return [name, f"{name}[{item.type}]"] if rate == "accuracy" and item.type is not None else [name]
+    return [name, f"{name}[{item.type}]"] if rate in _BY_TYPE and item.type is not None else [name]
 
 
 def _words(items: Sequence[Item], pictures: Mapping[str, int]) -> dict[str, tuple[BinaryRanking, NDArray[np.int64]]]:
-    pairs = [(item, word) for item in items for word in item.words]
+    rows: dict[str, list[tuple[float, bool, int]]] = {}
+    for item in items:
+        for word in item.words:
+            names = ["auroc"]
+            if word.can_be_wrong:
+                names += ["judged_auroc", *([] if item.type is None else [f"judged_auroc[{item.type}]"])]
+            for prefix, score in (("", word.error), ("blind_", word.blind_error)):
+                if score is not None:
+                    for name in names:
+                        rows.setdefault(prefix + name, []).append((score, word.is_wrong, pictures[item.picture]))
     found = {}
-    for prefix in ("", "blind_"):
-        scored = [
-            (word.error if prefix == "" else word.blind_error, word.is_wrong, pictures[item.picture])
-            for item, word in pairs
-        ]
-        given = [(score, wrong, picture) for score, wrong, picture in scored if score is not None]
-        if given:
-            scores, wrong, picture = (np.array(column) for column in zip(*given, strict=True))
-            found[prefix] = (BinaryRanking.of(scores, wrong), picture.astype(np.int64))
+    for name, row in rows.items():
+        scores, wrong, picture = (np.array(column) for column in zip(*row, strict=True))
+        found[name] = (BinaryRanking.of(scores, wrong), picture.astype(np.int64))
     return found
 
 
@@ -127,7 +135,7 @@ def compare(
     num_pictures = recipe[0].hits.shape[1]
     everything = np.ones(num_pictures)
     ours, theirs = ([sample.numbers(everything) for sample in samples] for samples in (recipe, baseline))
-    names = [name for name in theirs[0] if all(np.isfinite([of[name] for of in (*ours, *theirs)]))]
+    names = [name for name in theirs[0] if all(np.isfinite([of.get(name, np.nan) for of in (*ours, *theirs)]))]
     rng = np.random.default_rng(seed)
     draws = np.empty((resamples, len(names)))
     for draw in draws:

@@ -38,10 +38,12 @@ class WrongWords:
     Attributes:
         spans: its wrong words, as spans of the edited caption; empty when the edit only left words out.
         correction: when exactly one word was put in place of one word: its span and the word that would be right.
+        exchanged: the words, casefolded, of both captions that were changed by themselves, one for one.
     """
 
     spans: tuple[Span, ...]
     correction: tuple[Span, str] | None
+    exchanged: frozenset[str] = frozenset()
 
 
 def wrong_words(caption: str, negative_caption: str, edits: Sequence[Edit]) -> WrongWords:
@@ -59,7 +61,13 @@ def wrong_words(caption: str, negative_caption: str, edits: Sequence[Edit]) -> W
         for found in _changes(bare_before, bare_after):
             changed.append((before[slice(*found.pos_words)], after[slice(*found.neg_words)]))
     spans = tuple(span for _, after in changed for span in after)
-    return WrongWords(spans=spans, correction=_correction(caption, negative_caption, changed))
+    exchanged = frozenset(
+        form
+        for before, after in changed
+        if len(before) == len(after) == 1
+        for form in (_bare(caption, before[0]), _bare(negative_caption, after[0]))
+    )
+    return WrongWords(spans=spans, correction=_correction(caption, negative_caption, changed), exchanged=exchanged)
 
 
 def diff(caption: str, negative_caption: str) -> list[Edit]:
@@ -67,7 +75,7 @@ def diff(caption: str, negative_caption: str) -> list[Edit]:
 
     Casing and punctuation are passed over.
     """
-    right, wrong = ([_letters(word) for word in text.split()] for text in (caption, negative_caption))
+    right, wrong = ([letters(word) for word in text.split()] for text in (caption, negative_caption))
     return _changes(right, wrong)
 
 
@@ -127,10 +135,10 @@ def _split_spans(text: str) -> list[Span]:
 
 
 def _bare(text: str, span: Span) -> str:
-    return _letters(text[slice(*span)])
+    return letters(text[slice(*span)])
 
 
-def _letters(word: str) -> str:
+def letters(word: str) -> str:
     """The letters and digits of a word, without casing; empty for lone punctuation."""
     return "".join(character for character in word.casefold() if character.isalnum())
 

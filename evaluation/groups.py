@@ -5,14 +5,14 @@ left out; a group of which nothing is left is an error.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluation import grounding, hard_negatives, image_pairs, judgements, proofreading, retrieval, statements
-from evaluation.edits import WrongWords
+from evaluation.edits import WrongWords, letters
 from evaluation.grounding import GroundedRow
 from evaluation.hard_negatives import PairScores
 from evaluation.image_pairs import BlindScores, QuadScores
@@ -128,9 +128,12 @@ def proofreading_group(
     ]
     if not kept:
         return None
-    seen = [_judged(row, truth, answers.proofs) for row, truth in kept]
+    exchanged = frozenset[str]().union(*(truth.exchanged for _, truth in kept))
+    seen = [_judged(row, truth, answers.proofs, exchanged) for row, truth in kept]
     blind = [
-        _judged(row, truth, answers.blind_proofs) if (row.image, row.caption) in answers.blind_proofs else None
+        _judged(row, truth, answers.blind_proofs, exchanged)
+        if (row.image, row.caption) in answers.blind_proofs
+        else None
         for row, truth in kept
     ]
     items = [_proofread(row, own, other) for (row, _), own, other in zip(kept, seen, blind, strict=True)]
@@ -143,10 +146,17 @@ def proofreading_group(
     return Group(numbers={**said, **numbers}, items=items)
 
 
-def _judged(row: HardNegativeRow, truth: WrongWords, proofs: dict[tuple[str, str], list[JudgedWord]]) -> JudgedRow:
-    return JudgedRow(
-        caption=proofs[row.image, row.caption], negative=proofs[row.image, row.negative_caption], truth=truth
+def _judged(
+    row: HardNegativeRow,
+    truth: WrongWords,
+    proofs: dict[tuple[str, str], list[JudgedWord]],
+    exchanged: frozenset[str],
+) -> JudgedRow:
+    caption, negative = (
+        [replace(word, can_be_wrong=letters(text[slice(*word.span)]) in exchanged) for word in proofs[row.image, text]]
+        for text in (row.caption, row.negative_caption)
     )
+    return JudgedRow(caption=caption, negative=negative, truth=truth)
 
 
 def _proofread(row: HardNegativeRow, own: JudgedRow, blind: JudgedRow | None) -> Item:
@@ -161,7 +171,13 @@ def _proofread(row: HardNegativeRow, own: JudgedRow, blind: JudgedRow | None) ->
         type=row.type,
         hits={**own.outcome(), **{f"blind_{name}": hit for name, hit in other_hits.items()}},
         words=[
-            ItemWord(text=text[slice(*word.span)], is_wrong=bool(wrong), error=word.error, blind_error=other)
+            ItemWord(
+                text=text[slice(*word.span)],
+                is_wrong=bool(wrong),
+                error=word.error,
+                blind_error=other,
+                can_be_wrong=bool(wrong) or word.can_be_wrong,
+            )
             for (text, word), wrong, other in zip(words, is_wrong, others, strict=True)
         ],
     )

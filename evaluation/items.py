@@ -22,12 +22,14 @@ class ItemWord:
         is_wrong: whether it is one of the wrong words.
         error: how suspicious it is.
         blind_error: the same with another picture; None where none was to be had.
+        can_be_wrong: whether the word is wrong here or is exchanged somewhere in the rows.
     """
 
     text: str
     is_wrong: bool
     error: float
     blind_error: float | None
+    can_be_wrong: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,10 @@ the positives; their other words and all words of the true captions are the nega
 captions: is the most suspicious word a wrong one (a tie with a right word is a miss)? *Correction top-1* is over
 captions with one word in place of another: is the first suggestion at that word the word that was there?
 
-*Judged AUROC* leaves out words that are never judged, such as articles: knowing that those are right takes no picture,
-so it raises both AUROC and its control.
+*Judged AUROC* is over words that can be wrong at all: the wrong ones, and of the right ones those that somewhere in the
+rows stand in another's place, or have another in theirs. Who knows that articles, prepositions and what no edit ever
+changes are right ranks words well without a picture, so they raise AUROC and its control alike; without them a control
+of 0.5 is chance.
 
 At the bundle's operating threshold, *false alarms* are the share of judged words of the true captions that are called
 errors, and *recall* the share of wrong words that is. *Reliability* is whether words of an error probability of p are
@@ -39,12 +41,14 @@ class JudgedWord:
         error: how suspicious it is, its error probability; zero for words that are never judged.
         is_error: whether it is called an error.
         suggestion: the first suggestion in its place, when one was asked for and given.
+        can_be_wrong: whether it is a word that somewhere in the rows is exchanged.
     """
 
     span: Span
     error: float
     is_error: bool = False
     suggestion: str | None = None
+    can_be_wrong: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,17 +143,12 @@ def _statistic(rows: Sequence[JudgedRow | None]) -> Statistic:
         for side, is_clean in ((row.negative, False), (row.caption, True))
         for word, wrong in zip(side, [False] * len(side) if is_clean else row.is_wrong().tolist(), strict=True)
     ]
-    ranking = BinaryRanking.of(
-        np.array([word.error for _, word, _, _ in words], np.float64), np.array([wrong for *_, wrong, _ in words], bool)
-    )
     group = np.array([at for at, *_ in words], np.int64)
-    is_judged = np.array([word.error > 0 for _, word, _, _ in words], bool)
-    judged = BinaryRanking.of(
-        np.array([word.error for _, word, _, _ in words if word.error > 0], np.float64),
-        np.array([wrong for _, word, wrong, _ in words if word.error > 0], bool),
-    )
+    ranked = np.array([word.error for _, word, _, _ in words], np.float64)
     called = np.array([word.is_error for _, word, _, _ in words], bool)
     is_wrong = np.array([wrong for *_, wrong, _ in words], bool)
+    is_open = is_wrong | np.array([word.can_be_wrong for _, word, _, _ in words], bool)
+    ranking, judged = BinaryRanking.of(ranked, is_wrong), BinaryRanking.of(ranked[is_open], is_wrong[is_open])
     is_right = np.array([is_clean and word.error > 0 for _, word, _, is_clean in words], bool)
     at_rows = np.array([at for at, _ in given], np.int64)
     top1 = np.array([row.top1() for _, row in given], bool)
@@ -161,7 +160,7 @@ def _statistic(rows: Sequence[JudgedRow | None]) -> Statistic:
         word_weights = weights[group]
         return {
             "auroc": ranking.auroc(word_weights),
-            "judged_auroc": judged.auroc(word_weights[is_judged]),
+            "judged_auroc": judged.auroc(word_weights[is_open]),
             "ap": ranking.average_precision(word_weights),
             "word_top1": weighted_rate(top1, weights[at_rows]),
             "correction_top1": weighted_rate(corrected, weights[at_corrections]),

@@ -17,7 +17,7 @@ LABELS = {
     "dual_accuracy": "… by the dual encoder",
     "macro_accuracy": "… mean over types",
     "auroc": "word AUROC",
-    "judged_auroc": "… among words that are judged",
+    "judged_auroc": "… among words that can be wrong",
     "ap": "word average precision",
     "word_top1": "most suspicious word is wrong",
     "correction_top1": "first suggestion is right",

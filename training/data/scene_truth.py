@@ -88,7 +88,7 @@ class SceneTruth:
         world = self._scene.world
         value = _names(world)[name].get(self._tokenizer.id_to_token(word) or "")
         old = draft.relations[number] if name == "relation" else getattr(draft.looks[number], name)
-        if value is None or value == old or (name == "kind" and world.are_alike(value, old)):
+        if value is None or value == old or (name == "kind" and world.are_alike(str(value), old)):
             return None
         changed = _with(draft, name, number, value)
         return changed if keeps_rules(draft, changed, world) else None

@@ -22,6 +22,7 @@ def answers(rng, *, skill, pictures=60):
                     is_wrong=at == 0,
                     error=float(rng.normal(skill * (at == 0))),
                     blind_error=None if picture % 5 == 0 else float(rng.normal()),
+                    can_be_wrong=at < 2,
                 )
                 for at in range(4)
             ]
@@ -38,7 +39,9 @@ def answers(rng, *, skill, pictures=60):
                     },
                 )
             )
-            items.append(Item(group="proofreading", picture=name, asked=(str(row),), hits={}, words=words))
+            items.append(
+                Item(group="proofreading", picture=name, asked=(str(row),), type="ab"[row], hits={}, words=words)
+            )
     return items
 
 
@@ -64,6 +67,10 @@ def test_numbers_of_a_draw_are_those_of_the_items_repeated():
     seen = [word for word in words if word.blind_error is not None]
     blind = roc_auc_score([word.is_wrong for word in seen], [word.blind_error for word in seen])
     assert numbers["proofreading.blind_auroc"] == pytest.approx(blind)
+    for name, of in (("", "ab"), ("[b]", "b")):
+        some = [word for item in repeated if item.type in of for word in item.words if word.can_be_wrong]
+        expected = roc_auc_score([word.is_wrong for word in some], [word.error for word in some])
+        assert numbers[f"proofreading.judged_auroc{name}"] == pytest.approx(expected)
     assert numbers["proofreading.auroc_above_blind"] == pytest.approx(numbers["proofreading.auroc"] - blind)
 
 

@@ -67,6 +67,12 @@ def test_equal_words_have_their_own_spans():
     assert truth.spans == ((5, 8),)
 
 
+def test_words_changed_by_themselves_are_exchanged():
+    caption, negative = "a Red cup on top of a box", "a box, under a red cup"
+    changes = [Edit(pos_words=(1, 2), neg_words=(1, 2)), Edit(pos_words=(3, 6), neg_words=(2, 3))]
+    assert wrong_words(caption, negative, changes).exchanged == {"red", "box"}
+
+
 def test_lone_punctuation_is_never_wrong():
     assert edited("a dog .", "a dog !", ([2, 3], [2, 3])) == ([], None)
 

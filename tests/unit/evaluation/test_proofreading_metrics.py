@@ -12,7 +12,15 @@ def judged(text, errors, suggestions=(), threshold=0.75):
         start = text.index(word, at)
         at = start + len(word)
         suggestion = dict(suggestions).get(number)
-        words.append(JudgedWord(span=(start, at), error=error, is_error=error >= threshold, suggestion=suggestion))
+        words.append(
+            JudgedWord(
+                span=(start, at),
+                error=error,
+                is_error=error >= threshold,
+                suggestion=suggestion,
+                can_be_wrong=word in ("red", "blue"),
+            )
+        )
     return words
 
 
@@ -46,7 +54,7 @@ def test_proofreading_by_hand():
     assert group["blind_word_top1"] == 0.5  # of the two rows that had another picture
     assert group["blind_correction_top1"] == 0
     assert group["blind_auroc"] == pytest.approx(0.75)
-    judged_negatives = [error for error in negatives if error > 0]
+    judged_negatives = [0.1, 0.1, 0.1]  # "blue" in the three true captions; the dog and the article are never exchanged
     assert group["judged_auroc"] == pytest.approx(
         roc_auc_score([1] * 3 + [0] * len(judged_negatives), positives + judged_negatives)
     )
