@@ -22,7 +22,7 @@ from evaluation.pictures import open_picture
 from evaluation.proofreading import JudgedWord
 from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures
 from runtime.errors import DataError, GraphMissingError, ImageError
-from runtime.ground import ground
+from runtime.grounding import ground
 from runtime.preprocess.text import Word
 from runtime.proofread import Proof, proofread_many, suggest
 

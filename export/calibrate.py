@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from runtime.bundle import Calibration, Logistic, WordErrorFit
 from runtime.encoder import Encoder, TextFeatures
-from runtime.ground import ground
+from runtime.grounding import ground
 from runtime.preprocess.text import TextBatch, words
 from runtime.proofread import proofread_many
 from runtime.word_judges import method_of

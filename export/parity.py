@@ -20,7 +20,8 @@ from runtime.encoder import Encoder, ImageFeatures
 from runtime.engines import Engine
 from runtime.engines.protocol import Arrays
 from runtime.errors import ExportError
-from runtime.ground import ground
+from runtime.grounding import ground
+from runtime.grounding import method_of as grounding_method_of
 from runtime.phrases import noun_phrases
 from runtime.preprocess.text import Word, words
 from runtime.proofread import suggest
@@ -301,7 +302,7 @@ def _decide(encoder: Encoder, cases: Sequence[Case]) -> _Decided:
     judged: list[Mapping[int, float]] = []
     corrections: list[Mapping[str, float]] = []
     boxes: list[_Box | None] = []
-    can_ground = images.patch_embeddings is not None or encoder.fusion_gives("relevance")
+    can_ground = grounding_method_of(encoder.manifest) is not None
     for at, case in enumerate(cases):
         listed = words(case.edited) if encoder.has_proof_reader else _around_the_edit(case.caption, case.edited)
         listed = [word for word in listed if word.text.lower() not in UNJUDGED]
@@ -309,7 +310,7 @@ def _decide(encoder: Encoder, cases: Sequence[Case]) -> _Decided:
         judged.append({word.start: Logistic().probability(raw) for word, raw in zip(listed, found.raw, strict=True)})
         if encoder.has_proof_reader:
             corrections.append(_corrections(encoder, images[[at]], case))
-        grounded = ground(encoder, images[[at]], [case.phrase])[0].boxes if can_ground else ()
+        grounded = ground(encoder, images[[at]], [case.phrase], threshold=0.0)[0].boxes if can_ground else ()
         boxes.append(grounded[0].box if grounded else None)
     hits = np.argmax(texts.embedding @ images.embedding.T, axis=1)
     return _Decided(hits=hits, words=judged, corrections=corrections, boxes=boxes)

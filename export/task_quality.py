@@ -27,7 +27,7 @@ from export.calibrate import overlap, replace_a_word
 from runtime.bundle.manifest import TaskQuality
 from runtime.encoder import Encoder, ImageFeatures
 from runtime.errors import DataError, ImageError
-from runtime.ground import ground
+from runtime.grounding import ground, method_of
 from runtime.proofread import proofread_many
 from training.data.source import Sample
 
@@ -171,10 +171,10 @@ def _acc_at_50(encoder: Encoder, rows: Sequence[GroundingRow], pictures: _Pictur
     hits: list[bool] = []
     transform = encoder.manifest.image.transform()
     for row in rows:
-        features, (width_px, height_px) = pictures.of(row.image)
-        if len(row.boxes) != 1 or (features.patch_embeddings is None and not encoder.fusion_gives("relevance")):
+        if len(row.boxes) != 1 or method_of(encoder.manifest) is None:
             continue
-        found = ground(encoder, features, [row.phrase])[0].boxes
+        features, (width_px, height_px) = pictures.of(row.image)
+        found = ground(encoder, features, [row.phrase], threshold=0.0)[0].boxes
         box = transform.box_in_picture(found[0].box, width_px=width_px, height_px=height_px) if found else None
         hits.append(box is not None and overlap(box, row.boxes[0]) >= _HIT)
     return float(np.mean(hits)) if hits else None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures, image_features
-from runtime.ground import Grounding, ground
+from runtime.grounding import Grounding, ground
 from runtime.preprocess.image import decode_image
 from runtime.preprocess.text import TextBatch
 from runtime.proofread import Proof, proofread_many
@@ -156,7 +156,7 @@ class EnginePool:
         return _column(await self._run("fusion", rows, ("match",)), "match")
 
     async def ground(self, image: ImageFeatures, phrases: Sequence[str], *, top_k: int = 1) -> list[Grounding]:
-        """See `runtime.ground.ground`."""
+        """See `runtime.grounding.ground`."""
         return await self._judged(ground, image, phrases, top_k=top_k)
 
     async def proofread(

@@ -111,6 +111,26 @@ class WordErrorFit(_Part):
     recall: float
 
 
+class GroundingFit(_Part):
+    """How the probabilities of boxes and the threshold came about.
+
+    Attributes:
+        method: the way of grounding whose scores these are (see `runtime.grounding`).
+        present: how many phrases of things that are in their picture the threshold was set on.
+        absent: how many phrases of things that are not.
+        most_false_alarms: share of the absent phrases that may be given a box.
+        false_alarms: share of them that is, at the threshold.
+        recall: share of the present phrases that is given a box there.
+    """
+
+    method: str
+    present: int
+    absent: int
+    most_false_alarms: float
+    false_alarms: float
+    recall: float
+
+
 class Calibration(_Part):
     """What turns raw scores into probabilities, fitted on a validation split.
 
@@ -119,7 +139,10 @@ class Calibration(_Part):
         word_error: of a word's raw error score (see `runtime.proofread`).
         word_error_threshold: probability from which a word is called an error.
         word_error_fit: how the two came about; None where they were not fitted, or before schema version 3.
-        grounding: of a box's raw score (see `runtime.ground`).
+        grounding: of a box's raw score (see `runtime.grounding`).
+        grounding_threshold: probability below which a box is not given.
+        grounding_fit: how the threshold came about; None where it was not fitted, or before schema version 4: then
+            every phrase is given its best box.
         fitted_on: the data and the number of samples, in words.
     """
 
@@ -128,6 +151,8 @@ class Calibration(_Part):
     word_error_threshold: float = 0.5
     word_error_fit: WordErrorFit | None = None
     grounding: Logistic = Logistic()
+    grounding_threshold: float = 0.0
+    grounding_fit: GroundingFit | None = None
     fitted_on: str = "not fitted"
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from starlette.responses import Response
 
 from runtime.encoder import Encoder, Floats
-from runtime.ground import Grounding
+from runtime.grounding import Grounding
 from runtime.phrases import Phrase, noun_phrases
 from server.answers import ServiceOf, TimingsOf, json_answer
 from server.body import read_sent

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from runtime.encoder import Encoder
+from runtime.grounding import method_of as grounding_method_of
 from runtime.word_judges import method_of
 from server.answers import ServiceOf, json_answer
 from server.routes.galleries import describe
@@ -40,14 +41,12 @@ async def info(service: ServiceOf) -> Response:
 
 
 def _bundle(encoder: Encoder) -> BundleInfo:
-    has_patches = encoder.manifest.graphs["image_encoder"].has_output("patch_embeddings")
-    grounds = "relevance" if encoder.fusion_gives("relevance") else "patch_similarity" if has_patches else "none"
     return BundleInfo(
         name=encoder.manifest.name,
         space=encoder.space,
         dim=encoder.dim,
         recipe=encoder.manifest.provenance.recipe,
-        grounding=grounds,
+        grounding=grounding_method_of(encoder.manifest) or "none",
         proofreading=method_of(encoder),
         rerank=encoder.has_fusion,
     )

@@ -15,7 +15,7 @@ from runtime.bundle import read_bundle
 from runtime.bundle.digest import file_digest
 from runtime.encoder import Encoder
 from runtime.errors import BundleError, ExportError
-from runtime.ground import ground
+from runtime.grounding import ground
 from runtime.proofread import proofread
 from training.checkpoint import load_trained
 from training.data.source import Sample

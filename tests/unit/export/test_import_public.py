@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from export.import_public import import_public
 from runtime.encoder import Encoder
 from runtime.errors import ExportError
-from runtime.ground import ground
+from runtime.grounding import ground
 from runtime.proofread import proofread
 
 transformers = pytest.importorskip("transformers")

@@ -7,7 +7,7 @@ from PIL import Image
 
 from export import build
 from runtime.encoder import Encoder
-from runtime.ground import ground
+from runtime.grounding import ground
 from tests.unit.training.photo_set import write_backbone, write_photos, write_tower
 from training.checkpoint import load_trained
 from training.train import run

@@ -8,7 +8,7 @@ from runtime.bundle import Logistic
 from runtime.encoder import Encoder
 from runtime.engines.fake import PALETTE, fake_encoder
 from runtime.errors import GraphMissingError
-from runtime.ground import boxes_of, ground
+from runtime.grounding import boxes_of, ground
 from runtime.proofread import proofread
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from runtime.encoder import Encoder
 from runtime.engines.fake import fake_encoder
 from runtime.errors import EngineError, VernierError
-from runtime.ground import ground
+from runtime.grounding import ground
 from runtime.proofread import proofread
 from server.batching import Batcher, Lane, Ticket
 from server.graphs import Graphs

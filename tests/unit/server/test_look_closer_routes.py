@@ -255,15 +255,10 @@ async def test_openai_shape(client: httpx.AsyncClient) -> None:
 
 async def test_a_bundle_without_patches_cannot_ground(tmp_path: Path) -> None:
     encoder = fake_encoder(fusion=False)
-    images = encoder.engines["image_encoder"]
-
-    class WithoutPatches:
-        provider = "fake"
-
-        def run(self, inputs, outputs=None):
-            return {name: array for name, array in images.run(inputs).items() if name != "patch_embeddings"}
-
-    encoder.engines["image_encoder"] = WithoutPatches()
+    seen = encoder.manifest.graphs["image_encoder"]
+    kept = tuple(output for output in seen.outputs if output.name != "patch_embeddings")
+    graphs = {**encoder.manifest.graphs, "image_encoder": seen.model_copy(update={"outputs": kept})}
+    encoder.manifest = encoder.manifest.model_copy(update={"graphs": graphs})
     async with serving(settings_for(tmp_path), encoder) as client:
         await fill(client, ("red",))
         answer = await client.post("/ground", json={"image": {"item": "red"}, "phrases": ["red"]})

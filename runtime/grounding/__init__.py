@@ -1,0 +1,21 @@
+"""Grounding: where in a picture a phrase is. One method a file; `finding` takes the best that a bundle allows."""
+
+from runtime.grounding.boxes import MOST_OVERLAP, boxes_of, non_overlapping, overlaps
+from runtime.grounding.finding import ground, ground_regions, is_calibrated, method_of, threshold_of
+from runtime.grounding.found import Box, Grounding, Method, ScoredBox
+
+__all__ = [
+    "MOST_OVERLAP",
+    "Box",
+    "Grounding",
+    "Method",
+    "ScoredBox",
+    "boxes_of",
+    "ground",
+    "ground_regions",
+    "is_calibrated",
+    "method_of",
+    "non_overlapping",
+    "overlaps",
+    "threshold_of",
+]

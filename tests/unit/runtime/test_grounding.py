@@ -1,0 +1,141 @@
+"""Grounding: boxes by hand, the region head against a loop, thresholds and refusals, on every kind of bundle."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from runtime.bundle import Calibration, GroundingFit, Logistic
+from runtime.encoder import Encoder, ImageFeatures
+from runtime.engines.fake import fake_encoder
+from runtime.grounding import ground, ground_regions, is_calibrated, method_of, non_overlapping, overlaps, threshold_of
+from runtime.grounding.boxes import coverage
+from tests.unit.runtime.test_encoder import picture
+
+
+def calibrated(encoder: Encoder, calibration: Calibration) -> Encoder:
+    encoder.manifest = encoder.manifest.model_copy(update={"calibration": calibration})
+    return encoder
+
+
+def regions(boxes: list[list[float]], embeddings: list[list[float]]) -> ImageFeatures:
+    """One picture with these regions and nothing else."""
+    nothing = np.zeros((1, 0), np.float32)
+    return ImageFeatures(
+        embedding=nothing,
+        patch_tokens=nothing[:, :, None],
+        patch_embeddings=None,
+        region_boxes=np.asarray([boxes], np.float32),
+        region_scores=np.zeros((1, len(boxes)), np.float32),
+        region_embeddings=np.asarray([embeddings], np.float32),
+    )
+
+
+def test_overlaps_by_hand() -> None:
+    boxes = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6], [1, 1, 1, 1]])
+    np.testing.assert_allclose(overlaps(boxes, boxes), [[1, 1 / 3, 0, 0], [1 / 3, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]])
+
+
+def test_of_overlapping_boxes_the_better_stays() -> None:
+    boxes = [(0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 0.9), (2.0, 0.0, 3.0, 1.0), (0.0, 0.4, 1.0, 1.4)]
+    assert non_overlapping(boxes, most=9) == [0, 2, 3]  # the second shares 0.9 of its union, the last 0.6 / 1.4
+    assert non_overlapping(boxes, most=9, most_overlap=0.4) == [0, 2]
+    assert non_overlapping(boxes, most=1) == [0]
+    assert non_overlapping([], most=3) == []
+
+
+@given(arrays(np.float64, st.tuples(st.integers(0, 12), st.just(4)), elements=st.integers(0, 8)))
+def test_kept_boxes_overlap_little_and_the_dropped_overlap_a_better_one(raw: np.ndarray) -> None:
+    boxes = np.concatenate([np.minimum(raw[:, :2], raw[:, 2:]), np.maximum(raw[:, :2], raw[:, 2:])], axis=1)
+    kept = non_overlapping(boxes, most=100)
+    shared = overlaps(boxes, boxes)
+    assert kept == sorted(kept)
+    assert all(shared[a, b] <= 0.5 for a in kept for b in kept if a != b)
+    assert all(
+        any(shared[at, better] > 0.5 for better in kept if better < at) for at in set(range(len(boxes))) - {*kept}
+    )
+
+
+def test_coverage_by_hand() -> None:
+    (covered,) = coverage(np.array([[0.25, 0.0, 1.0, 0.5]]), 2, 2)
+    np.testing.assert_allclose(covered, [[0.5, 1.0], [0.0, 0.0]])
+
+
+def test_the_nearest_region_is_the_box_and_the_rest_follow_without_overlap() -> None:
+    encoder = fake_encoder(regions=True)
+    boxes = [[0, 0, 0.5, 0.5], [0, 0, 0.5, 0.52], [0.5, 0.5, 1, 1], [0.7, 0.1, 0.7, 0.4]]
+    image = regions(boxes, [[0.8, 0.6], [1.0, 0.0], [0.6, 0.8], [1.0, 0.0]])
+    ((found,),) = ground_regions(encoder.manifest, image, ["x"], np.array([[1.0, 0.0]], np.float32), top_k=5)
+    assert [box.box for box in found.boxes] == [(0, 0, 0.5, pytest.approx(0.52)), (0.5, 0.5, 1, 1)]
+    logistic = encoder.manifest.calibration.grounding
+    assert [box.score for box in found.boxes] == [pytest.approx(logistic.probability(raw)) for raw in (1.0, 0.6)]
+    assert found.method == "regions"
+
+
+def test_many_pictures_and_phrases_are_as_each_alone() -> None:
+    encoder = fake_encoder(regions=True)
+    shown = [
+        picture(top_left="red", bottom_right="blue"),
+        picture(top_right="green", bottom_left="red"),
+        picture(bottom_left="purple", top_left="yellow"),
+    ]
+    images, phrases = encoder.embed_images(shown), ["red", "the blue square", "green"]
+    texts = encoder.embed_texts(phrases).embedding
+    together = ground_regions(encoder.manifest, images, phrases, texts, top_k=2)
+    for at in range(len(shown)):
+        for phrase, found in zip(phrases, together[at], strict=True):
+            (alone,) = ground(encoder, images[[at]], [phrase], top_k=2)
+            assert [box.box for box in alone.boxes] == [box.box for box in found.boxes]
+            np.testing.assert_allclose(alone.heat, found.heat, atol=1e-5)
+
+
+def test_the_hottest_point_of_regions_is_in_the_best_one() -> None:
+    encoder = fake_encoder(regions=True)
+    image = encoder.embed_images([picture(top_left="red", bottom_right="blue")])
+    for grounding in ground(encoder, image, ["red", "blue"]):
+        row, column = np.unravel_index(grounding.heat.argmax(), grounding.heat.shape)
+        x0, y0, x1, y1 = grounding.boxes[0].box
+        assert x0 <= (column + 0.5) / 4 <= x1
+        assert y0 <= (row + 0.5) / 4 <= y1
+
+
+KINDS = {
+    "regions": {"regions": True},
+    "relevance": {"fusion": True},
+    "patch_similarity": {"fusion": False},
+}
+
+
+@pytest.mark.parametrize("method", KINDS)
+def test_every_kind_of_bundle_grounds_and_refuses_by_its_threshold(method: str) -> None:
+    encoder = fake_encoder(**KINDS[method])
+    assert method_of(encoder.manifest) == method
+    fit = GroundingFit(method=method, present=20, absent=20, most_false_alarms=0.1, false_alarms=0.0, recall=1.0)
+    calibrated(encoder, Calibration(grounding=Logistic(scale=20, bias=-12), grounding_threshold=0.5, grounding_fit=fit))
+    image = encoder.embed_images([picture(top_left="red", bottom_right="blue")])
+    red, green = ground(encoder, image, ["red square", "green"], top_k=3)
+    assert red.method == method
+    assert red.boxes[0].box == pytest.approx((0, 0, 0.5, 0.5), abs=0.07)
+    assert green.boxes == ()
+    assert green.heat.shape == (4, 4)
+    assert ground(encoder, image, ["green"], threshold=0.0)[0].boxes
+    assert ground(encoder, image, ["red"], threshold=1.0)[0].boxes == ()
+
+
+def test_a_threshold_of_another_method_is_not_used() -> None:
+    encoder = fake_encoder(regions=True)
+    fit = GroundingFit(method="relevance", present=9, absent=9, most_false_alarms=0.1, false_alarms=0.1, recall=0.9)
+    calibrated(encoder, Calibration(grounding=Logistic(scale=9), grounding_threshold=0.9, grounding_fit=fit))
+    assert threshold_of(encoder.manifest, "regions") == 0.0
+    assert threshold_of(encoder.manifest, "relevance") == 0.9
+    assert not is_calibrated(encoder.manifest, "regions")
+    assert is_calibrated(encoder.manifest, "relevance")
+
+
+def test_a_bundle_from_before_thresholds_gives_every_phrase_its_best_box() -> None:
+    encoder = fake_encoder()
+    assert encoder.manifest.calibration.grounding_fit is None
+    assert is_calibrated(encoder.manifest, "relevance")
+    image = encoder.embed_images([picture(top_left="red")])
+    assert len(ground(encoder, image, ["purple"])[0].boxes) == 1
