@@ -15,8 +15,7 @@ from runtime.bundle import Calibration, Logistic, WordErrorFit
 from runtime.encoder import Encoder, TextFeatures
 from runtime.grounding import ground
 from runtime.preprocess.text import TextBatch, words
-from runtime.proofread import proofread_many
-from runtime.word_judges import method_of
+from runtime.word_judges import caption_of, judge, method_of
 from training.data.source import Box, Sample
 
 Floats = NDArray[np.float64]
@@ -105,14 +104,16 @@ def word_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[st
     for sample, wrong_caption in zip(samples, edited, strict=True):
         image = encoder.embed_images([sample.image], to_proofread=True)
         before = [word.text.lower() for word in words(sample.caption)]
-        captions = [sample.caption, wrong_caption]
-        for caption, proof in zip(captions, proofread_many(encoder, image, captions, num_suggestions=0), strict=True):
-            after = [word.text.lower() for word in words(caption)]
+        captions = [caption_of(sample.caption), caption_of(wrong_caption)]
+        for caption, judged in zip(captions, judge(encoder, image, captions), strict=True):
+            after = {word.start: (at, word.text.lower()) for at, word in enumerate(words(caption.text))}
             if len(after) != len(before):
                 continue
-            for word, old, new in zip(proof.words, before, after, strict=True):
-                if word.error_probability > 0.0:  # zero marks words that are never judged
-                    found.append((_raw(word.error_probability), old != new, after == before))
+            is_clean = [text for _, text in after.values()] == before
+            for word, raw in zip(caption.candidates, judged.raw, strict=True):
+                at, text = after[word.start]
+                if np.isfinite(raw):  # else beyond the longest text that the model takes
+                    found.append((raw, text != before[at], is_clean))
     return WordScores(
         raw=np.asarray([raw for raw, _, _ in found]),
         is_wrong=np.asarray([wrong for _, wrong, _ in found], np.bool_),

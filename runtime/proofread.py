@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from runtime.encoder import Encoder, ImageFeatures
 from runtime.preprocess.text import Word, words
-from runtime.word_judges import UNJUDGED, Caption, Method, Suggestion, judge, method_of
+from runtime.word_judges import Caption, Method, Suggestion, caption_of, judge, method_of
 
 __all__ = ["Proof", "ProofWord", "Suggestion", "proofread", "proofread_many", "suggest"]
 
@@ -112,15 +112,13 @@ def suggest(
 def _judge(
     encoder: Encoder, image: ImageFeatures, texts: Sequence[str], num_suggestions: int, limit: float
 ) -> list[list[ProofWord]]:
-    listed = [words(text) for text in texts]
-    judgeable = [[word for word in found if word.text.lower() not in UNJUDGED] for found in listed]
-    captions = [Caption(text=text, candidates=found) for text, found in zip(texts, judgeable, strict=True)]
+    captions = [caption_of(text) for text in texts]
     logistic = encoder.manifest.calibration.word_error
     proofs: list[list[ProofWord]] = []
-    for found, caption, judged in zip(listed, captions, judge(encoder, image, captions), strict=True):
+    for caption, judged in zip(captions, judge(encoder, image, captions), strict=True):
         row_of = {word.start: row for row, word in enumerate(caption.candidates)}
         proof = []
-        for word in found:
+        for word in words(caption.text):
             row = row_of.get(word.start)
             probability = 0.0 if row is None else logistic.probability(judged.raw[row])
             is_error = row is not None and probability >= limit

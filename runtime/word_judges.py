@@ -45,6 +45,11 @@ class Caption:
     candidates: Sequence[Word]
 
 
+def caption_of(text: str) -> Caption:
+    """A text with all of its words that say something of a picture."""
+    return Caption(text=text, candidates=[word for word in words(text) if word.text.lower() not in UNJUDGED])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
     """What was found in one caption.

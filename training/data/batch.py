@@ -27,6 +27,10 @@ class SpecialTokens:
         always = (self.pad, self.unknown, self.start, self.end)
         return always if self.mask is None else (*always, self.mask)
 
+    def are_among(self, ids: Int[Tensor, "texts subwords"]) -> Bool[Tensor, "texts subwords"]:
+        """Which subwords of some texts are special tokens."""
+        return torch.isin(ids, torch.tensor(self.all, device=ids.device))
+
     def words(self) -> list[int]:
         """Every id that is a word."""
         return [number for number in range(self.vocab_size) if number not in self.all]

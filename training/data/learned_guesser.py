@@ -92,7 +92,7 @@ def _train(model: SmallGuesser, config: LearnedGuesserConfig, captions: Sequence
 
 def _loss(model: SmallGuesser, ids: torch.Tensor, mask: torch.Tensor, special: SpecialTokens) -> torch.Tensor:
     assert special.mask is not None
-    is_word = mask & ~torch.isin(ids, torch.tensor(special.all))
+    is_word = mask & ~special.are_among(ids)
     draws = torch.rand(ids.shape).masked_fill(~is_word, 2.0)
     chosen = (draws < _HIDDEN_SHARE) | (is_word & (draws == draws.amin(dim=1, keepdim=True)))
     tokens = model.text_encoder(ids.masked_fill(chosen, special.mask), mask)[chosen]

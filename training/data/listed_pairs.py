@@ -27,8 +27,8 @@ from training.data.batch import PairBatch, WrongWords, caption_key
 from training.data.candidates import Proposer
 from training.data.collate import collate
 from training.data.source import Sample
-from training.data.tokenizer import special_tokens, subword_tokenizer
-from training.data.wrong_words import CaptionTruth, Vocabulary, WrongWordsConfig, pieces_of, read_synonyms, replaced
+from training.data.tokenizer import pieces_of, special_tokens, subword_tokenizer
+from training.data.wrong_words import CaptionTruth, Vocabulary, WrongWordsConfig, read_synonyms, replaced, truths_of
 
 _LEXICON_WORDS = 2000
 _MOST_ATTEMPTS = 50  # so many pictures in a row may be broken
@@ -195,16 +195,7 @@ class ListedPairs:
             batch: whose captions.
             captions: all captions of each picture.
         """
-        said = [self.text_transform.encode(texts).ids for texts in captions]
-        return [
-            CaptionTruth(
-                batch.ids[row].tolist(),
-                vocabulary=self._vocabulary,
-                said=frozenset(ids.ravel().tolist()),
-                synonyms=self._synonyms,
-            )
-            for row, ids in enumerate(said)
-        ]
+        return truths_of(batch, captions, self.text_transform, self._vocabulary, self._synonyms)
 
     def texts_of(self, numbers: Sequence[int]) -> tuple[PairBatch, list[tuple[str, ...]]]:
         """All captions of some pairs as a batch without pictures, and for each of its rows its picture's captions."""

@@ -6,7 +6,7 @@ counted like every broken picture.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,11 +19,13 @@ from runtime.errors import DataError, ImageError
 from runtime.phrases import FUNCTION_WORDS
 from runtime.preprocess.image import decode_image
 from runtime.preprocess.text import TextTransform, words
-from training.data.batch import OtherCaptions, PairBatch, caption_key
+from training.data.batch import OtherCaptions, PairBatch, WrongWords, caption_key
+from training.data.candidates import Proposer
 from training.data.grid_cache import GridCache, fill_cache
 from training.data.jsonl_pairs import Line, read_lines
 from training.data.source import Sample
-from training.data.tokenizer import special_tokens, subword_tokenizer
+from training.data.tokenizer import pieces_of, special_tokens, subword_tokenizer
+from training.data.wrong_words import Vocabulary, WrongWordsConfig, replaced, truths_of
 from training.model.backbone import BackboneConfig
 from training.progress import counted_on
 
@@ -47,6 +49,7 @@ class PhotoPairsConfig:
     tested_splits: tuple[str, ...] = ("dev", "val", "test")  # never looked at
     least_held_out: int = 200  # pairs; taken from the training photos where the lines of no split are fewer
     most_broken_share: float = 0.02  # of the training photos
+    wrong_words: WrongWordsConfig | None = None  # replace words of the captions: what ViLEM learns from
 
     def tokenizer(self, data: Path | None) -> Tokenizer:
         """The text tower's tokenizer, or subwords learned from the training captions."""
@@ -89,6 +92,7 @@ class PhotoPairs:
         self, config: PhotoPairsConfig, data: Path, tokenizer: Tokenizer, *, batch_size: int, seed: int
     ) -> None:
         train, self.others = divided(config, data)
+        self.wrong_words = config.wrong_words
         self.name = f"{data.name}/{config.captions}"
         self.folder = data / config.images
         self.batch_size = batch_size
@@ -116,7 +120,7 @@ class PhotoPairs:
         shuffled = [rng.permutation(self.train[row].captions).tolist() for row in chosen]
         captions = [first for first, *_ in shuffled]
         encoded = self.text_transform.encode(captions)
-        return PairBatch(
+        batch = PairBatch(
             pixels=torch.from_numpy(self.cache.take(self.rows[chosen], views)),
             ids=torch.from_numpy(encoded.ids),
             mask=torch.from_numpy(encoded.mask).bool(),
@@ -127,6 +131,32 @@ class PhotoPairs:
             sample_ids=tuple(self.train[row].image for row in chosen),
             broken=self.cache.broken,
         )
+        if self.wrong_words is None:
+            return batch
+        return replace(batch, wrong_words=self._wrong_words(batch, shuffled, self.wrong_words, step))
+
+    def _wrong_words(
+        self, batch: PairBatch, captions: Sequence[Sequence[str]], config: WrongWordsConfig, step: int
+    ) -> WrongWords:
+        truths = truths_of(batch, captions, self.text_transform, self._vocabulary)
+        seeds = [(self.seed, step, row, 4) for row in range(self.batch_size)]
+        return replaced(batch, truths, self._proposer, config, seeds=seeds)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary.of(pieces_of(self.text_transform.tokenizer), self.special)
+
+    @cached_property
+    def _proposer(self) -> Proposer:
+        assert self.wrong_words is not None
+        said = [caption for line in self.train for caption in line.captions]
+        mixed = np.random.default_rng(0).permutation(len(said))
+
+        def captions(count: int) -> list[str]:
+            return [said[at] for at in mixed[:count]]
+
+        source = f"{self.name}, {len(self.train)} photos"
+        return self.wrong_words.proposer(self.text_transform.tokenizer, captions, source=source)
 
     def _others(self, captions: Sequence[Sequence[str]]) -> OtherCaptions | None:
         rows = [row for row, several in enumerate(captions) for _ in several]

@@ -77,6 +77,11 @@ def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
     raise ValueError(f"the tokenizer lacks {', '.join(missing)}")
 
 
+def pieces_of(tokenizer: Tokenizer) -> list[str]:
+    """Every subword as it is written, by id."""
+    return [tokenizer.id_to_token(number) or "" for number in range(tokenizer.get_vocab_size())]
+
+
 def _word_counts(captions: Iterable[str]) -> Counter[str]:
     normalise, cut = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     counts: Counter[str] = Counter()

@@ -20,10 +20,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from runtime.errors import DataError, UsageError
+from runtime.preprocess.text import TextTransform
 from training.data.batch import PairBatch, SpecialTokens, WrongWords
 from training.data.candidates import Candidates, CandidateTable, Guessed, Proposer
 from training.data.learned_guesser import LearnedGuesserConfig, learned_guesser
-from training.data.tokenizer import special_tokens
+from training.data.tokenizer import pieces_of, special_tokens
 from training.model.word_guesser import PublicGuesser
 
 
@@ -114,7 +115,7 @@ class CaptionTruth:
         self,
         ids: Sequence[int],
         *,
-        vocabulary: "Vocabulary",
+        vocabulary: Vocabulary,
         said: frozenset[int] = frozenset(),
         synonyms: Mapping[int, frozenset[int]] | None = None,
     ) -> None:
@@ -143,6 +144,29 @@ class CaptionTruth:
     def are_wrong(self, words: Mapping[int, int]) -> bool:
         """See `Truth`; nothing more is known of several words than of each."""
         return True
+
+
+def truths_of(
+    batch: PairBatch,
+    captions: Sequence[Sequence[str]],
+    transform: TextTransform,
+    vocabulary: Vocabulary,
+    synonyms: Mapping[int, frozenset[int]] | None = None,
+) -> list[CaptionTruth]:
+    """What is known of a batch's captions.
+
+    Args:
+        batch: whose captions.
+        captions: all captions of each picture.
+        transform: texts to subwords.
+        vocabulary: which subwords are words.
+        synonyms: by subword, those that mean the same.
+    """
+    said = [frozenset(transform.encode(texts).ids.ravel().tolist()) for texts in captions]
+    return [
+        CaptionTruth(batch.ids[row].tolist(), vocabulary=vocabulary, said=words, synonyms=synonyms)
+        for row, words in enumerate(said)
+    ]
 
 
 def replaced(
@@ -194,11 +218,6 @@ def read_synonyms(file: Path, tokenizer: Tokenizer) -> dict[int, frozenset[int]]
         for number in group:
             found.setdefault(number, set()).update(group)
     return {number: frozenset(group) for number, group in found.items()}
-
-
-def pieces_of(tokenizer: Tokenizer) -> list[str]:
-    """Every subword as it is written, by id."""
-    return [tokenizer.id_to_token(number) or "" for number in range(tokenizer.get_vocab_size())]
 
 
 def vocabulary_digest(tokenizer: Tokenizer) -> str:

@@ -6,6 +6,7 @@ small network's own summary has lost most of what captions speak of. A transform
 place and learned less from a few thousand photos (docs/experiments.md).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,7 @@ class GridEncoder(nn.Module):
     """Pixels, or the backbone's grid of them, to patch tokens."""
 
     has_summary = False
+    depth = 1  # a frozen backbone shows one level
 
     def __init__(self, config: GridEncoderConfig) -> None:
         super().__init__()
@@ -44,6 +46,13 @@ class GridEncoder(nn.Module):
             pixels: [images, 3, side, side] normalised pixels, or [images, patches, channels] grids already computed.
         """
         return self.grids(pixels) if pixels.ndim == 4 else pixels.float()
+
+    def with_levels(
+        self, pixels: Tensor, blocks: Sequence[int]
+    ) -> tuple[Float[Tensor, "images patches width"], list[Float[Tensor, "images patches width"]]]:
+        """See `LayeredImageEncoder`: the only level, whichever is asked for."""
+        tokens = self(pixels)
+        return tokens, [tokens] * len(blocks)
 
     def grids(self, pixels: Float[Tensor, "images 3 side side"]) -> Float[Tensor, "images patches channels"]:
         """What the frozen backbone gives for the pictures and their mirror images, averaged; without gradients.

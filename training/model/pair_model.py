@@ -14,10 +14,9 @@ from training.model.heads import MaskedWordHead, MatchHead, PooledProjection
 from training.model.image_encoder import ImageEncoder
 from training.model.proof_reader import (
     LayeredImageEncoder,
-    LayeredTextEncoder,
     Proofread,
     ProofReader,
-    ProofReaderConfig,
+    ReaderConfig,
 )
 from training.model.region_head import RegionHead, RegionHeadConfig, Regions
 from training.model.text_encoder import TextEncoder
@@ -82,7 +81,7 @@ class ModelConfig:
     pools: int = 8  # slices of the joint space that are pooled separately
     image_head: HeadConfig | None = None  # None: pooled by learned attention
     text_head: HeadConfig | None = None  # likewise
-    proof_reader: ProofReaderConfig | None = None  # None: the model judges no single words by itself
+    proof_reader: ReaderConfig | None = None  # None: the model judges no single words by itself
     region_head: RegionHeadConfig | None = None  # None: the model draws no boxes by itself
     initial_temperature: float = 0.07
     temperature_range: tuple[float, float] = (0.01, 0.5)
@@ -226,9 +225,7 @@ class PairModel(nn.Module):
         self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"], image: ImageLevels
     ) -> dict[str, Float[Tensor, "texts subwords width"]]:
         """Word tokens of each branch of the proof-reader, `local` and `global`; `ValueError` where there is none."""
-        reader, encoder = self._proof_reader(), self.text_encoder
-        assert isinstance(encoder, LayeredTextEncoder)
-        return reader.branches(encoder, ids, mask, image)
+        return self._proof_reader().branches(self.text_encoder, ids, mask, image)
 
     def word_errors(self, proof_tokens: Float[Tensor, "texts subwords width"]) -> Float[Tensor, "texts subwords"]:
         """The logit of each subword of one branch; positive means wrong."""

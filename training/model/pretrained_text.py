@@ -89,9 +89,12 @@ class PretrainedTextEncoder(nn.Module):
         self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
     ) -> Float[Tensor, "texts subwords width"]:
         """The word tokens; those at padding positions mean nothing."""
-        return self._recall(ids, mask) if self.training else self._read(ids, mask)
+        return self._recall(ids, mask) if self.training else self.read(ids, mask)
 
-    def _read(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def read(
+        self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
+    ) -> Float[Tensor, "texts subwords width"]:
+        """The word tokens of texts that will not come again: they are not remembered."""
         with torch.autocast(ids.device.type, enabled=False):
             tower = self._tower[0].to(ids.device)
             said = tower(input_ids=ids, attention_mask=mask.to(torch.int64), output_hidden_states=True)
@@ -105,7 +108,7 @@ class PretrainedTextEncoder(nn.Module):
         new = [row for row, key in enumerate(keys) if key not in self._memory]
         for at in range(0, len(new), _TEXTS_PER_PASS):
             rows = new[at : at + _TEXTS_PER_PASS]
-            for row, tokens in zip(rows, self._read(ids[rows], mask[rows]), strict=True):
+            for row, tokens in zip(rows, self.read(ids[rows], mask[rows]), strict=True):
                 self._memory.keep(keys[row], tokens[: lengths[row]])
         out = torch.zeros(*ids.shape, self.width, device=ids.device)
         for row, (key, length) in enumerate(zip(keys, lengths, strict=True)):

@@ -10,7 +10,7 @@ two classes right and wrong, and its sign is turned: positive means wrong.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -64,6 +64,16 @@ class LayeredTextEncoder(TextEncoder, Protocol):
         ...
 
 
+class ReaderConfig(Protocol):
+    """The description of a proof-reader; `build` makes it."""
+
+    def build(
+        self, *, image_encoder: ImageEncoder, text_encoder: TextEncoder, summary_width: int, vocab_size: int
+    ) -> "ProofReader":
+        """A fresh one for these encoders."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofReaderConfig:
     """Two branches into the same layers: through patches of several levels, and through the picture's summary."""
@@ -92,15 +102,29 @@ class ProofReaderConfig:
             )
         if not self.has_local and not self.has_global:
             raise ValueError("a proof-reader has at least one branch: has_local or has_global")
+        depth = text_encoder.depth
         return ProofReader(
-            self,
-            depth=text_encoder.depth,
-            image_depth=image_encoder.depth,
+            has_local=self.has_local,
+            has_global=self.has_global,
+            heads=self.heads,
+            depth=depth,
+            blocks=tuple(layer * image_encoder.depth // depth for layer in range(depth)),
             image_width=image_encoder.width,
-            text_width=text_encoder.width,
+            width=text_encoder.width,
+            token_width=text_encoder.width,
             summary_width=summary_width,
             vocab_size=vocab_size,
         )
+
+
+class LayersAbove(Protocol):
+    """Layers of a proof-reader's own, above a text encoder that cannot be crossed."""
+
+    def over(
+        self, text_encoder: TextEncoder, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
+    ) -> Callable[..., Float[Tensor, "texts subwords token_width"]]:
+        """Read texts once; what comes back takes `crossings` or `added` as `LayeredTextEncoder.crossed` does."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,15 +152,19 @@ class CrossAttention(nn.Module):
         return out
 
 
+_PRIOR = math.log(0.15 / 0.85)
+"""What the error head says before it has learnt anything: training makes 15 % of the words wrong."""
+
+
 class ErrorHead(nn.Module):
     """One logit per subword: is it wrong?"""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.score = nn.Sequential(
-            nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=LAYER_NORM_EPS), nn.Linear(width, 1)
-        )
+        last = nn.Linear(width, 1)
+        self.score = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=LAYER_NORM_EPS), last)
         initialise(self)
+        nn.init.constant_(last.bias, _PRIOR)
 
     def forward(self, tokens: Float[Tensor, "texts subwords width"]) -> Float[Tensor, "texts subwords"]:
         """The logits; positive means wrong."""
@@ -149,63 +177,73 @@ class ProofReader(nn.Module):
 
     def __init__(
         self,
-        config: ProofReaderConfig,
         *,
+        has_local: bool,
+        has_global: bool,
+        heads: int,
         depth: int,
-        image_depth: int,
+        blocks: tuple[int, ...],
         image_width: int,
-        text_width: int,
+        width: int,
+        token_width: int,
         summary_width: int,
         vocab_size: int,
+        own_layers: LayersAbove | None = None,
     ) -> None:
+        """Build it with random weights.
+
+        Args:
+            has_local: whether words look at patches.
+            has_global: whether the picture's summary is added to every word vector.
+            heads: of the cross-attention.
+            depth: how many layers are crossed.
+            blocks: the image blocks whose patches they look at, the last of them for all that are left.
+            image_width: of patches.
+            width: of the layers that are crossed.
+            token_width: of what these layers give, and of the word vectors.
+            summary_width: of a picture's summary.
+            vocab_size: how many subwords there are.
+            own_layers: what is crossed in place of the text encoder.
+        """
         super().__init__()
-        self.config = config
-        self.blocks = tuple(layer * image_depth // depth for layer in range(depth))
-        self.error_head = ErrorHead(text_width)
-        self.correction_head = MaskedWordHead(text_width, vocab_size)
+        self.blocks = blocks
+        self.own_layers = own_layers
+        self.error_head = ErrorHead(token_width)
+        self.correction_head = MaskedWordHead(token_width, vocab_size)
         self.crossings = nn.ModuleList()
-        if config.has_local:
-            self.crossings.extend(CrossAttention(text_width, image_width, config.heads) for _ in range(depth))
-        self.fit_summary = nn.Linear(summary_width, text_width) if config.has_global else None
+        if has_local:
+            self.crossings.extend(CrossAttention(width, image_width, heads) for _ in range(depth))
+        self.fit_summary = nn.Linear(summary_width, width) if has_global else None
         initialise(self.crossings)
         if self.fit_summary is not None:
             initialise(self.fit_summary)
 
-    def read_local(
-        self,
-        text_encoder: LayeredTextEncoder,
-        ids: Int[Tensor, "texts subwords"],
-        mask: Bool[Tensor, "texts subwords"],
-        levels: Float[Tensor, "texts levels patches image_width"],
-    ) -> Float[Tensor, "texts subwords width"]:
-        """Word tokens of the local branch: layer i has looked at level i."""
-        crossings = [partial(_call, crossing, levels[:, at]) for at, crossing in enumerate(self.crossings)]
-        return text_encoder.crossed(ids, mask, crossings=crossings)
-
-    def read_global(
-        self,
-        text_encoder: LayeredTextEncoder,
-        ids: Int[Tensor, "texts subwords"],
-        mask: Bool[Tensor, "texts subwords"],
-        summary: Float[Tensor, "texts summary_width"],
-    ) -> Float[Tensor, "texts subwords width"]:
-        """Word tokens of the global branch: every word vector has the picture's summary in it."""
-        assert self.fit_summary is not None
-        return text_encoder.crossed(ids, mask, added=self.fit_summary(summary))
-
     def branches(
         self,
-        text_encoder: LayeredTextEncoder,
+        text_encoder: TextEncoder,
         ids: Int[Tensor, "texts subwords"],
         mask: Bool[Tensor, "texts subwords"],
         image: ImageLevels,
     ) -> dict[str, Float[Tensor, "texts subwords width"]]:
-        """The word tokens of every branch there is, by name: `local`, `global`."""
+        """The word tokens of every branch there is, by name.
+
+        `local`: layer i has looked at level i. `global`: every word vector has the picture's summary in it.
+        """
+        if self.own_layers is not None:
+            read = self.own_layers.over(text_encoder, ids, mask)
+            image = ImageLevels(levels=image.levels.detach(), summary=image.summary.detach())
+        else:
+            assert isinstance(text_encoder, LayeredTextEncoder)
+            read = partial(text_encoder.crossed, ids, mask)
         found: dict[str, Tensor] = {}
-        if self.config.has_local:
-            found["local"] = self.read_local(text_encoder, ids, mask, image.levels)
-        if self.config.has_global:
-            found["global"] = self.read_global(text_encoder, ids, mask, image.summary)
+        if self.crossings:
+            levels = image.levels.unbind(1)
+            looks = [
+                partial(_call, crossing, levels[min(at, len(levels) - 1)]) for at, crossing in enumerate(self.crossings)
+            ]
+            found["local"] = read(crossings=looks)
+        if self.fit_summary is not None:
+            found["global"] = read(added=self.fit_summary(image.summary))
         return found
 
     def judge(

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from runtime.errors import DataError
+from training.data.tokenizer import pieces_of
 from training.model.heads import MaskedWordHead
 from training.model.public import raise_eps
 from training.model.text_encoder import TextEncoderConfig
@@ -107,7 +108,9 @@ class PublicGuesser:
                 code="tower_invalid",
             )
         raise_eps(self._model).eval()
-        if [tokenizer.id_to_token(number) for number in range(tokenizer.get_vocab_size())] != list(pieces):
+        # the logits of one position are asked for: the head of BERT and RoBERTa need not see the others
+        self._head: nn.Module | None = getattr(self._model, "cls", None) or getattr(self._model, "lm_head", None)
+        if pieces_of(tokenizer) != list(pieces):
             raise DataError(
                 f"{source} has other subwords than the recipe's tokenizer, so its guesses mean nothing there; train "
                 "with its tokenizer.json.",
@@ -122,5 +125,10 @@ class PublicGuesser:
         positions: Int[Tensor, " texts"],
     ) -> Float[Tensor, "texts vocabulary"]:
         """See `WordGuesser`."""
-        logits: Tensor = self._model(input_ids=ids, attention_mask=mask.long()).logits
-        return logits[torch.arange(len(ids)), positions]
+        each, inputs = torch.arange(len(ids)), {"input_ids": ids, "attention_mask": mask.long()}
+        if self._head is None:
+            whole: Tensor = self._model(**inputs).logits[each, positions]
+            return whole
+        hidden = self._model.base_model(**inputs).last_hidden_state
+        logits: Tensor = self._head(hidden[each, positions])
+        return logits

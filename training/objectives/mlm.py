@@ -65,7 +65,7 @@ def mask_words(
     """
     if special.mask is None:
         raise ValueError("MLM hides words behind [MASK], which this tokenizer lacks; train without MLM")
-    is_word = mask & ~torch.isin(ids, torch.tensor(special.all, device=ids.device))
+    is_word = mask & ~special.are_among(ids)
     draws = torch.rand(ids.shape, device=ids.device)
     chosen = is_word & (draws < masked_share)
     lowest = draws.masked_fill(~is_word, 2.0).argmin(dim=1, keepdim=True)

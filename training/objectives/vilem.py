@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.data.batch import PairBatch, SpecialTokens, WrongWords
+from training.data.batch import PairBatch, WrongWords
 from training.model.features import ImageLevels, PairFeatures
 from training.model.momentum import MomentumConfig, MomentumModel
 from training.model.pair_model import PairModel
@@ -158,7 +158,7 @@ def _losses(model: PairModel, batch: PairBatch, texts: WrongWords, image: ImageL
     """The losses of every branch of one reader that sees one version of the pictures."""
     count = len(texts.ids)
     mask, rights = batch.mask[:count], batch.ids[:count]
-    is_word = mask & ~_is_special(texts.ids, batch.special)
+    is_word = mask & ~batch.special.are_among(texts.ids)
     found: dict[str, WordLosses] = {}
     for name, tokens in model.proof_tokens(texts.ids, mask, image).items():
         logits, words = model.word_errors(tokens), rights[texts.is_wrong]
@@ -173,7 +173,3 @@ def _losses(model: PairModel, batch: PairBatch, texts: WrongWords, image: ImageL
             corrected=named,
         )
     return found
-
-
-def _is_special(ids: Int[Tensor, "texts subwords"], special: SpecialTokens) -> Bool[Tensor, "texts subwords"]:
-    return torch.isin(ids, torch.tensor(special.all, device=ids.device))

@@ -237,9 +237,9 @@ def ablation_itc() -> TrainConfig:
 
     make ablation RECIPE=training.recipes.baseline:ablation BASELINE=training.recipes.baseline:ablation_itc
     """
-    whole = ablation()
-    return dataclasses.replace(
-        whole,
-        recipe="training.recipes.baseline:ablation_itc",
-        objectives=tuple(term for term in whole.objectives if term.name == "itc"),
-    )
+    return dataclasses.replace(contrast_alone(ablation()), recipe="training.recipes.baseline:ablation_itc")
+
+
+def contrast_alone(config: TrainConfig) -> TrainConfig:
+    """A recipe without all objectives but contrast."""
+    return dataclasses.replace(config, objectives=tuple(term for term in config.objectives if term.name == "itc"))

@@ -5,15 +5,20 @@ captions alone. Both read the data directory to see what backbone, how many phot
 (`training.data.photo_folder`), so a user with photos, captions and a backbone of their own trains the same recipe:
 
     vernier train --recipe training.recipes.photos:lit --data DIR --workdir runs/photos
+
+`proof_reader` goes on from `lit`: it finds and corrects words that are wrong for a photo.
 """
 
+import dataclasses
 from pathlib import Path
 
 from runtime.errors import DataError
 from training.config import OptimizerConfig, TrainConfig
 from training.data.photo_folder import PhotoFolder, find_parts, find_tower
 from training.data.photo_pairs import PhotoPairsConfig, divided
+from training.data.wrong_words import WrongWordsConfig
 from training.model.backbone import BackboneConfig, describe_backbone
+from training.model.frozen_reader import FrozenReaderConfig
 from training.model.grid_encoder import GridEncoderConfig
 from training.model.heads import MeanHeadConfig
 from training.model.pair_model import ModelConfig, TextConfig
@@ -21,10 +26,13 @@ from training.model.pretrained_text import describe_tower
 from training.model.text_encoder import TextEncoderConfig
 from training.objectives.compose import WeightedObjective
 from training.objectives.several_captions import SeveralCaptionsConfig
+from training.objectives.vilem import VilemConfig
 
 BATCH_SIZE = 512
 EPOCHS = 30
 MEMBERS = 3
+READER_BATCH_SIZE = 128
+READER_STEPS = 160
 _TEXT_STAGES = 3
 _DIM = 256  # of each member
 
@@ -51,6 +59,31 @@ def lit_from_nothing(data: Path | None = None) -> TrainConfig:
         folder,
         text=TextEncoderConfig(width=256, depth=2, heads=4),
         text_tower=None,
+    )
+
+
+def proof_reader(data: Path | None = None) -> TrainConfig:
+    """A proof-reader above the frozen towers of `lit`, which alone learns; the dual encoder stays as it is.
+
+    vernier train --recipe training.recipes.photos:proof_reader --data DIR --workdir runs/photos/proof-reader
+        --start-from runs/photos/work
+
+    Wrong words are guessed by a small language model of the training captions: MiniLM has no head that guesses words.
+    """
+    whole = lit(data)
+    assert isinstance(whole.data, PhotoPairsConfig)
+    batch_size = min(READER_BATCH_SIZE, whole.batch_size)
+    return dataclasses.replace(
+        whole,
+        recipe="training.recipes.photos:proof_reader",
+        model=dataclasses.replace(whole.model, proof_reader=FrozenReaderConfig()),
+        data=dataclasses.replace(whole.data, wrong_words=WrongWordsConfig(), most_captions=1),
+        objectives=(WeightedObjective(name="vilem", objective=VilemConfig()),),
+        optimizer=dataclasses.replace(whole.optimizer, warmup_steps=READER_STEPS // 20),
+        batch_size=batch_size,
+        num_steps=READER_STEPS,
+        checkpoint_every=READER_STEPS // 4,
+        validate_every=None,
     )
 
 

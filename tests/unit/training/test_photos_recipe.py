@@ -8,9 +8,15 @@ from transformers import AutoModel
 from runtime.errors import DataError, UsageError
 from tests.unit.training.photo_set import FINE_CHANNELS, write_backbone, write_photos, write_tower
 from training.checkpoint import load_trained
+from training.data.learned_guesser import LearnedGuesserConfig
 from training.data.photo_folder import PhotoFolder, find_parts
+from training.data.wrong_words import WrongWordsConfig
+from training.model.features import ImageLevels
+from training.model.word_guesser import SmallGuesserConfig
 from training.recipes import photos
 from training.train import load_recipe, run
+
+QUICK = LearnedGuesserConfig(model=SmallGuesserConfig(width=16, heads=2), num_captions=40, num_steps=3, batch_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +55,28 @@ def test_training_a_few_steps_and_resuming_gives_the_same_weights(data, tmp_path
     expected, found = load_trained(whole).model.state_dict(), load_trained(parts).model.state_dict()
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5, msg=key)
+
+
+def test_a_proof_reader_goes_on_from_the_trained_photos_and_leaves_them_as_they_are(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "WrongWordsConfig", lambda: WrongWordsConfig(share=0.9, guesser=QUICK))
+    start = run("training.recipes.photos:lit", data=data, workdir=tmp_path / "lit", max_steps=2)
+    recipe = "training.recipes.photos:proof_reader"
+    checkpoint = run(recipe, data=data, workdir=tmp_path / "reader", max_steps=3, start_from=start)
+    before, after = load_trained(start).model.state_dict(), load_trained(checkpoint).model.state_dict()
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=0, atol=0, msg=name)
+    new = {name.split(".")[1] for name in after.keys() - before.keys() if name.startswith("proof_reader.")}
+    assert new == {"own_layers", "crossings", "fit_summary", "error_head", "correction_head"}
+    model, config = load_trained(checkpoint).model, load_recipe(recipe, data)
+    batch = config.data.open(data, tokenizer=config.data.tokenizer(data), batch_size=8, seed=0)[0]
+    assert batch.wrong_words is not None
+    assert batch.wrong_words.is_wrong.any()
+    levels = model.encode_images(batch.pixels).levels
+    assert levels is not None
+    seen = model.proofread(batch.ids, batch.mask, levels).word_error
+    elsewhere = ImageLevels(levels=levels.levels.flip(0), summary=levels.summary.flip(0))
+    other = model.proofread(batch.ids, batch.mask, elsewhere).word_error
+    assert ((seen - other).abs() > 1e-6)[batch.mask].all()  # every word is judged by the picture
 
 
 def test_checkpoint_holds_neither_backbone_nor_tower(data, tmp_path):

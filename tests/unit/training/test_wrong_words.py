@@ -20,13 +20,12 @@ from training.data.candidates import Candidates, CandidateTable, Guessed, write_
 from training.data.learned_guesser import LearnedGuesserConfig, learned_guesser
 from training.data.scene_pairs import ScenePairs, ScenePairsConfig
 from training.data.scene_truth import SceneTruth
-from training.data.tokenizer import special_tokens, subword_tokenizer
+from training.data.tokenizer import pieces_of, special_tokens, subword_tokenizer
 from training.data.wrong_words import (
     CaptionTruth,
     Vocabulary,
     WrongWordsConfig,
     draw_positions,
-    pieces_of,
     read_synonyms,
     replaced,
     vocabulary_digest,

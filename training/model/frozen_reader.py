@@ -1,0 +1,96 @@
+"""Proof-reader above frozen encoders: it brings layers of its own, since those of a frozen tower cannot be crossed.
+
+Paper: ViLEM (CVPR 2023), its two branches and two heads.
+Differs from the paper: both branches go through a few layers above the frozen text tower's tokens, not through the
+tower; the local branch looks at the same patches in every layer, as a frozen backbone shows one level of them; no
+gradient reaches the encoders, so only the text side, that is the reader, learns, and the dual encoder gains nothing.
+Crossed momentum passes would have no image side to train: such a recipe leaves momentum out.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from training.model.image_encoder import ImageEncoder
+from training.model.pretrained_text import PretrainedTextEncoder
+from training.model.proof_reader import LayeredImageEncoder, ProofReader
+from training.model.text_encoder import TextEncoder
+from training.model.transformer import LAYER_NORM_EPS, Block, Crossing, initialise, key_bias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenReaderConfig:
+    """A small transformer between the encoders' tokens and the proof-reader's heads."""
+
+    width: int = 192
+    depth: int = 2
+    heads: int = 4
+    mlp_ratio: float = 3.0
+    has_local: bool = True  # each layer looks at the patches
+    has_global: bool = True  # the picture's summary is added to every word token
+
+    def build(
+        self, *, image_encoder: ImageEncoder, text_encoder: TextEncoder, summary_width: int, vocab_size: int
+    ) -> ProofReader:
+        """A fresh proof-reader for these encoders (random weights from torch's global generator).
+
+        Raises:
+            ValueError: the image encoder shows no patches, or there is no branch.
+        """
+        if not isinstance(image_encoder, LayeredImageEncoder) or not isinstance(text_encoder, PretrainedTextEncoder):
+            raise ValueError(
+                "this proof-reader stands above a frozen text tower and looks at the blocks of an image encoder, and "
+                f"has {type(text_encoder).__name__} and {type(image_encoder).__name__}; take a ProofReaderConfig"
+            )
+        return ProofReader(
+            has_local=self.has_local,
+            has_global=self.has_global,
+            heads=self.heads,
+            depth=self.depth,
+            blocks=(image_encoder.depth - 1,),
+            image_width=image_encoder.width,
+            width=self.width,
+            token_width=text_encoder.word_vectors.shape[1],
+            summary_width=summary_width,
+            vocab_size=vocab_size,
+            own_layers=OwnLayers(self, text_encoder.width, text_encoder.word_vectors.shape[1]),
+        )
+
+
+class OwnLayers(nn.Module):
+    """Layers above frozen tokens, which can be crossed as those of a text encoder can."""
+
+    def __init__(self, config: FrozenReaderConfig, text_width: int, out_width: int) -> None:
+        super().__init__()
+        self.fit = nn.Sequential(nn.LayerNorm(text_width, eps=LAYER_NORM_EPS), nn.Linear(text_width, config.width))
+        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
+        self.out = nn.Sequential(nn.LayerNorm(config.width, eps=LAYER_NORM_EPS), nn.Linear(config.width, out_width))
+        initialise(self)
+
+    def over(
+        self, text_encoder: TextEncoder, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
+    ) -> Callable[..., Float[Tensor, "texts subwords out_width"]]:
+        """See `LayersAbove`."""
+        assert isinstance(text_encoder, PretrainedTextEncoder)
+        return partial(self.crossed, text_encoder.read(ids, mask).detach(), mask)
+
+    def crossed(
+        self,
+        tokens: Float[Tensor, "texts subwords text_width"],
+        mask: Bool[Tensor, "texts subwords"],
+        *,
+        crossings: Sequence[Crossing] | None = None,
+        added: Float[Tensor, "texts width"] | None = None,
+    ) -> Float[Tensor, "texts subwords out_width"]:
+        """What the heads read, of what a frozen text encoder says; see `LayeredTextEncoder.crossed`."""
+        inner = self.fit(tokens)
+        if added is not None:
+            inner = inner + added[:, None]
+        bias = key_bias(mask)
+        for number, block in enumerate(self.blocks):
+            inner = block(inner, bias, crossings[number] if crossings else None)
+        out: Tensor = self.out(inner)
+        return out
