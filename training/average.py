@@ -1,4 +1,7 @@
-"""A moving average of the weights, which often retrieves better than the weights themselves."""
+"""A moving average of the weights, which often retrieves better than the weights themselves.
+
+Buffers, such as a visual dictionary, are copied: they are averages of their own, and may begin in the middle of a run.
+"""
 
 from collections.abc import Mapping
 
@@ -19,8 +22,9 @@ class WeightAverage:
     def update(self, model: nn.Module, step: int) -> None:
         """Move a little towards the model; early on by more, so that the random start is soon forgotten."""
         decay = min(self.decay, (1 + step) / (10 + step))
+        buffers = {name for name, _ in model.named_buffers()}
         for name, value in model.state_dict().items():
-            if value.is_floating_point():
+            if value.is_floating_point() and name not in buffers:
                 self.weights[name].lerp_(value, 1 - decay)
             else:
                 self.weights[name].copy_(value)

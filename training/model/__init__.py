@@ -7,6 +7,7 @@ from training.model.pair_model import Fused, ModelConfig, PairModel
 from training.model.proof_reader import Proofread, ProofReaderConfig
 from training.model.region_head import RegionHeadConfig, Regions
 from training.model.text_encoder import TextEncoderConfig
+from training.model.visual_dictionary import VisualDictionary, VisualDictionaryConfig
 
 __all__ = [
     "ConvPatchConfig",
@@ -23,4 +24,6 @@ __all__ = [
     "Regions",
     "TextEncoderConfig",
     "TextFeatures",
+    "VisualDictionary",
+    "VisualDictionaryConfig",
 ]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -22,6 +22,8 @@ class ImageFeatures:
     patch_embeddings: Float[Tensor, "images patches dim"]  # unit length, in the joint space
     embedding: Float[Tensor, "images dim"]  # unit length
     levels: ImageLevels | None = None  # of models with a proof-reader
+    codes: Int[Tensor, "images patches"] | None = None  # of models with a visual dictionary
+    continuous_tokens: Float[Tensor, "images patches width"] | None = None  # likewise: as they were before it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,4 +48,6 @@ class PairFeatures:
     temperature: Float[Tensor, ""]
     image_levels: Float[Tensor, "pairs levels patches width"] | None = None  # of models with a proof-reader
     image_summary: Float[Tensor, "pairs summary_width"] | None = None  # likewise
+    codes: Int[Tensor, "pairs patches"] | None = None  # of models with a visual dictionary
+    continuous_tokens: Float[Tensor, "pairs patches width"] | None = None  # likewise: as they were before it
     edited: TextFeatures | None = None  # of the batch's edited captions, where an objective uses them

@@ -1,7 +1,7 @@
 """The pair model: both encoders, the fusion encoder and the heads, with one method per question."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -20,6 +20,7 @@ from training.model.proof_reader import (
 )
 from training.model.region_head import RegionHead, RegionHeadConfig, Regions
 from training.model.text_encoder import TextEncoder
+from training.model.visual_dictionary import Looked, VisualDictionary, VisualDictionaryConfig
 
 
 @runtime_checkable
@@ -83,6 +84,7 @@ class ModelConfig:
     text_head: HeadConfig | None = None  # likewise
     proof_reader: ReaderConfig | None = None  # None: the model judges no single words by itself
     region_head: RegionHeadConfig | None = None  # None: the model draws no boxes by itself
+    visual_dictionary: VisualDictionaryConfig | None = None  # None: patches have no codes
     initial_temperature: float = 0.07
     temperature_range: tuple[float, float] = (0.01, 0.5)
 
@@ -127,6 +129,9 @@ class PairModel(nn.Module):
         self.region_head: RegionHead | None = None
         if config.region_head is not None:
             self.region_head = config.region_head.build(image_width, self.image_encoder.grid)
+        self.visual_dictionary: VisualDictionary | None = None
+        if config.visual_dictionary is not None:
+            self.visual_dictionary = config.visual_dictionary.build(image_width)
 
     def load_pretrained(self) -> None:
         """Let every part start from the public weights that its config names; the others stay as they are.
@@ -150,7 +155,10 @@ class PairModel(nn.Module):
         return torch.exp(math.log(low) + (math.log(high) - math.log(low)) * share)
 
     def encode_images(self, pixels: Tensor) -> ImageFeatures:
-        """Patch tokens and embeddings of pictures, and what a proof-reader looks at where there is one."""
+        """Patch tokens and embeddings of pictures, and what a proof-reader looks at where there is one.
+
+        With a visual dictionary, tokens have moved towards their codes; embeddings are made of them as they were.
+        """
         encoder, blocks = self.image_encoder, None
         if self.proof_reader is not None:
             assert isinstance(encoder, LayeredImageEncoder)
@@ -165,12 +173,16 @@ class PairModel(nn.Module):
                 levels=torch.stack([block[:, first:] for block in blocks[:-1]], dim=1),
                 summary=blocks[-1][:, 0] if encoder.has_summary else embedding,
             )
-        return ImageFeatures(
+        features = ImageFeatures(
             tokens=tokens[:, first:],
             patch_embeddings=patch_embeddings[:, first:],
             embedding=embedding,
             levels=levels,
         )
+        if self.visual_dictionary is None:
+            return features
+        looked: Looked = self.visual_dictionary(features.tokens)
+        return replace(features, tokens=looked.tokens, codes=looked.codes, continuous_tokens=features.tokens)
 
     def encode_texts(self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]) -> TextFeatures:
         """Word tokens and embeddings of texts."""
@@ -197,6 +209,8 @@ class PairModel(nn.Module):
             temperature=self.temperature,
             image_levels=image.levels.levels if image.levels else None,
             image_summary=image.levels.summary if image.levels else None,
+            codes=image.codes,
+            continuous_tokens=image.continuous_tokens,
         )
 
     def fuse(

@@ -11,6 +11,7 @@ from training.objectives.compose import ComposedObjective, WeightedObjective
 from training.objectives.itc import ItcConfig
 from training.objectives.itm import ItmConfig
 from training.objectives.mlm import MlmConfig
+from training.objectives.nas import NasConfig
 from training.objectives.vilem import VilemConfig
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "ItmConfig",
     "MlmConfig",
     "MomentumObjectiveConfig",
+    "NasConfig",
     "Objective",
     "ObjectiveConfig",
     "ObjectiveOutput",

@@ -15,6 +15,7 @@ from training.model.pair_model import PairModel
 from training.objectives.base import MomentumObjectiveConfig, Objective, ObjectiveConfig, StatefulObjective
 
 _MOMENTUM = "momentum"  # where the state of the momentum model lies; no objective may be called so
+_DICTIONARY = "dictionary"  # what the visual dictionary's numbers are reported under; likewise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +60,13 @@ class ComposedObjective:
         Raises:
             ValueError: two terms have the same name or want different momentum models, or one cannot be built.
         """
-        names = [_MOMENTUM, *(term.name for term in terms)]
+        taken = [_MOMENTUM, _DICTIONARY]
+        names = [*taken, *(term.name for term in terms)]
         if len(set(names)) != len(names):
-            raise ValueError(f"two objectives have the same name, or one is called {_MOMENTUM!r}: {names[1:]}")
+            raise ValueError(
+                f"two objectives have the same name, or one is called {' or '.join(map(repr, taken))}: "
+                f"{names[len(taken) :]}"
+            )
         self.momentum = _momentum(terms, model)
         if self.momentum is not None and num_steps is not None:
             self.momentum.warn_of_short_run(num_steps)
@@ -82,12 +87,16 @@ class ComposedObjective:
             total = total + term.weight_at(step) * output.loss
             parts[term.name] = output.loss.detach()
             report |= {f"{term.name}/{key}": value for key, value in output.report.items()}
+        if model.visual_dictionary is not None:
+            report |= {f"{_DICTIONARY}/{key}": value for key, value in model.visual_dictionary.report().items()}
         return ComposedOutput(loss=total, parts=parts, report=report)
 
     def advance(self, model: PairModel, features: PairFeatures) -> None:
-        """Move on the state of the objectives that have one, then the momentum model."""
+        """Move on the state of the objectives that have one, the visual dictionary, then the momentum model."""
         for _, objective in self._stateful():
             objective.advance(model, features)
+        if model.visual_dictionary is not None and features.continuous_tokens is not None:
+            model.visual_dictionary.advance(features.continuous_tokens)
         if self.momentum is not None:
             self.momentum.advance(model)
 

@@ -6,10 +6,11 @@ import logging
 import sys
 from pathlib import Path
 
-from tests.unit.training.plain_pairs import plain_config
+from tests.unit.training.plain_pairs import MODEL, plain_config
 from training.checkpoint import newest_checkpoint
 from training.config import TrainConfig
 from training.distributed import is_first, world_size
+from training.model import VisualDictionaryConfig
 from training.model.momentum import MomentumConfig
 from training.objectives import ItcConfig, ItmConfig, MlmConfig, WeightedObjective
 from training.parallel import joined
@@ -17,6 +18,13 @@ from training.trainer import Trainer
 
 QUEUED = ItcConfig(momentum=MomentumConfig(decay=0.9, soft_share=0.4), queue_size=16)
 WITH_QUEUE = plain_config(objectives=(WeightedObjective(name="itc", objective=QUEUED),))
+WITH_DICTIONARY = plain_config(
+    model=dataclasses.replace(
+        MODEL,
+        # so few patches have some codes that these begin anew: the same ones, whoever has the patches
+        visual_dictionary=VisualDictionaryConfig(size=12, start_step=2, decay=0.5, started_on=100, dead_share=0.4),
+    )
+)
 ALL_OBJECTIVES = plain_config(
     ema_decay=0.9,
     validate_every=2,
@@ -58,6 +66,8 @@ def main(out: Path) -> None:
             found["plain"][name] = losses_of(trainer_of(config, out / name))
         for name, config in variants(WITH_QUEUE).items():
             found["queue"][name] = losses_of(trainer_of(config, out / f"queue {name}"))
+        for name, config in variants(WITH_DICTIONARY).items():
+            losses_of(trainer_of(config, out / f"dictionary {name}"))
         for name, config in variants(ALL_OBJECTIVES).items():
             found["whole"][name] = losses_of(trainer_of(config, out / f"whole {name}"))
             losses = losses_of(trainer_of(config, out / f"cut {name}"), max_steps=2)

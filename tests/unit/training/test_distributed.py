@@ -11,7 +11,7 @@ import torch
 
 from runtime.errors import UsageError
 from tests.unit.training.plain_pairs import plain_config
-from tests.unit.training.several_processes import WITH_QUEUE, losses_of, trainer_of, variants
+from tests.unit.training.several_processes import WITH_DICTIONARY, WITH_QUEUE, losses_of, trainer_of, variants
 from training.checkpoint import MODEL, TRAINING_STATE, read_tensors
 from training.distributed import gather_keys, gather_with_gradient, mean_over_processes, rank, world_size
 
@@ -66,6 +66,22 @@ def test_the_checkpoint_is_that_of_one_process(out: Path, tmp_path: Path, varian
         for key in expected:
             if key.endswith("/exp_avg"):
                 torch.testing.assert_close(saved[key], expected[key], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_visual_dictionary_is_that_of_all_processes(out: Path, tmp_path: Path, variant: str):
+    """It begins in the second step, follows in the third, and a code that died begins anew in the fourth."""
+    directory = trainer_of(WITH_DICTIONARY, tmp_path).run()
+    saved, expected = (
+        read_tensors(of, MODEL) for of in (out / f"dictionary {variant}/checkpoints/step-0000004", directory)
+    )
+    names = [name for name in expected if name.startswith("visual_dictionary.")]
+    assert len(names) == 5
+    for name in names:
+        torch.testing.assert_close(saved[name], expected[name], atol=1e-4, rtol=1e-4)
+    counts = expected["visual_dictionary.counts"]
+    assert counts.sum().item() > 1.0
+    assert len(torch.unique(expected["visual_dictionary.vectors"], dim=0)) == 12
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
