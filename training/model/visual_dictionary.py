@@ -37,7 +37,7 @@ class VisualDictionaryConfig:
     """How many codes there are, and how they move."""
 
     size: int = 256  # K
-    share: float = 0.5  # s: how much of a patch token fusion gets as its code; 1: nothing else, 0: it stays as it is
+    share: float = 0.25  # s: how much of a patch token fusion gets as its code; 1: nothing else, 0: it stays as it is
     decay: float = 0.99  # g: of counts and sums at each step
     smoothing: float = 1e-5  # eps
     start_step: int = 500  # steps of the run after which it begins, from the patches of that step
