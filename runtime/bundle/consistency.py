@@ -63,7 +63,7 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
         given, taken = _shape(giver.outputs, tensor), _shape(manifest.graphs[taker].inputs, tensor)
         if len(given) != len(taken) or any(a != b for a, b in zip(given, taken, strict=True) if _are_fixed(a, b)):
             yield f"{giver_name} gives {tensor} of shape {_said(given)}, {taker} takes {_said(taken)}"
-    counts = {size for name in _REGIONS if (size := _size(image, name, 1)) is not None}
+    counts = {count for name in _REGIONS if (count := _size(image, name, 1)) is not None}
     if len(counts) > 1 or any(image.has_output(name) for name in _REGIONS) != all(map(image.has_output, _REGIONS)):
         yield f"image_encoder gives {', '.join(_REGIONS)} together and equally many, or none of them"
     if space_of(manifest.graphs, manifest.text, manifest.image, manifest.files) != manifest.space:

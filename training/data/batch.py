@@ -68,6 +68,22 @@ class OtherCaptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Phrases:
+    """Noun phrases of the batch's captions, each as a text of its own."""
+
+    ids: Int[Tensor, "phrases subwords"]
+    mask: Bool[Tensor, "phrases subwords"]
+    rows: Int[Tensor, " phrases"]  # the pair whose caption each is of; rising
+    keys: Int[Tensor, " phrases"]  # equal exactly when the phrases are, articles aside
+
+    def to(self, device: torch.device) -> "Phrases":
+        """The phrases with every tensor on the device."""
+        return Phrases(
+            ids=self.ids.to(device), mask=self.mask.to(device), rows=self.rows.to(device), keys=self.keys.to(device)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WrongWords:
     """The batch's captions with some words replaced, one subword for one: row i and position are the caption's own."""
 
@@ -95,6 +111,7 @@ class PairBatch:
     texts: tuple[str, ...]
     edits: EditedTexts | None = None  # when the source makes them
     wrong_words: WrongWords | None = None  # when the source replaces words
+    phrases: Phrases | None = None  # when the source finds them
     others: OtherCaptions | None = None  # when pictures have several captions and the source gives them
     sample_ids: tuple[str, ...] = ()  # where each pair comes from, for the message when its loss is not finite
     broken: Mapping[str, str] = dataclasses.field(default_factory=dict)  # pictures passed over: name to reason
@@ -112,6 +129,7 @@ class PairBatch:
             pixels = pixels.contiguous(memory_format=torch.channels_last)  # convolutions run faster so
         edits = None if self.edits is None else self.edits.to(device)
         others = None if self.others is None else self.others.to(device)
+        phrases = None if self.phrases is None else self.phrases.to(device)
         wrong_words = None if self.wrong_words is None else self.wrong_words.to(device)
         return dataclasses.replace(
             self,
@@ -121,6 +139,7 @@ class PairBatch:
             caption_keys=self.caption_keys.to(device, non_blocking=True),
             edits=edits,
             others=others,
+            phrases=phrases,
             wrong_words=wrong_words,
         )
 

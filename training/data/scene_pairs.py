@@ -15,6 +15,7 @@ from scenes.draft import new_draft
 from training.data.batch import PairBatch, WrongWords
 from training.data.candidates import Proposer
 from training.data.collate import collate
+from training.data.phrases import PhrasesConfig, phrases_of
 from training.data.scene_truth import EDITED_SLOTS, EVERY_SLOT, SceneTruth, UniformInSlot
 from training.data.short_queries import short_query
 from training.data.source import Sample
@@ -34,6 +35,7 @@ class ScenePairsConfig:
     edited_share: float = 0.0  # of the captions that also come with an edited, wrong copy: `scenes.TRAINING_EDITS`
     short_share: float = 0.0  # of the captions replaced by a short query; these are the last of a batch, so that
     # objectives over the first pairs alone (`max_pairs`) still see captions that are true of one picture only
+    phrases: PhrasesConfig | None = None  # noun phrases of the captions as texts of their own: what LOUPE learns from
     wrong_words: WrongWordsConfig | None = None  # replace words of the whole captions: what ViLEM learns from
 
     def tokenizer(self, data: Path | None) -> Tokenizer:
@@ -84,6 +86,9 @@ class ScenePairs:
             edits=edits,
             sample_ids=[f"scene {self.seed}/{first + row}" for row in range(self.batch_size)],
         )
+        if self.config.phrases is not None:
+            seeds = [(self.seed, first + row, 3) for row in range(self.batch_size)]
+            batch = replace(batch, phrases=phrases_of(captions, self.config.phrases, self.text_transform, seeds=seeds))
         if self.config.wrong_words is None:
             return batch
         return replace(batch, wrong_words=self._wrong_words(batch, drawn[:whole], self.config.wrong_words, first))
