@@ -26,6 +26,7 @@ from runtime.preprocess.text import TextTransform, check_text, words
 from training.data.batch import PairBatch, WrongWords, caption_key
 from training.data.candidates import Proposer
 from training.data.collate import collate
+from training.data.phrases import PhrasesConfig, phrases_of
 from training.data.source import Sample
 from training.data.tokenizer import pieces_of, special_tokens, subword_tokenizer
 from training.data.wrong_words import CaptionTruth, Vocabulary, WrongWordsConfig, read_synonyms, replaced, truths_of
@@ -90,6 +91,7 @@ class ListedPairsConfig:
     learned_from: int = 5000  # captions that words are learned from, where reading all would be long
     least_held_out: int = 200  # pairs taken from the training ones for a look at progress, where no split gives any
     most_broken_share: float = 0.02  # of the training pictures; 0 accepts none
+    phrases: PhrasesConfig | None = None  # noun phrases of the captions as texts of their own: what LOUPE learns from
     wrong_words: WrongWordsConfig | None = None  # replace words of the captions: what ViLEM learns from
 
     def divided(self, data: Path | None) -> Division:
@@ -182,6 +184,10 @@ class ListedPairs:
             sample_ids=[raw.name for raw, _ in pairs],
             broken=broken,
         )
+        if self.config.phrases is not None:
+            seeds = [(self.seed, position, 4) for position in positions]
+            found_in = phrases_of(batch.texts, self.config.phrases, self.text_transform, seeds=seeds)
+            batch = replace(batch, phrases=found_in)
         if self.config.wrong_words is None:
             return batch
         return replace(

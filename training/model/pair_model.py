@@ -12,6 +12,7 @@ from training.model.features import ImageFeatures, ImageLevels, PairFeatures, Te
 from training.model.fusion_encoder import FusionEncoder
 from training.model.heads import MaskedWordHead, MatchHead, PooledProjection
 from training.model.image_encoder import ImageEncoder
+from training.model.interaction_network import InteractionNetwork, InteractionNetworkConfig
 from training.model.proof_reader import (
     LayeredImageEncoder,
     Proofread,
@@ -85,6 +86,7 @@ class ModelConfig:
     proof_reader: ReaderConfig | None = None  # None: the model judges no single words by itself
     region_head: RegionHeadConfig | None = None  # None: the model draws no boxes by itself
     visual_dictionary: VisualDictionaryConfig | None = None  # None: patches have no codes
+    interaction_network: InteractionNetworkConfig | None = None  # of training with a region head; see LOUPE
     initial_temperature: float = 0.07
     temperature_range: tuple[float, float] = (0.01, 0.5)
 
@@ -132,6 +134,9 @@ class PairModel(nn.Module):
         self.visual_dictionary: VisualDictionary | None = None
         if config.visual_dictionary is not None:
             self.visual_dictionary = config.visual_dictionary.build(image_width)
+        self.interaction_network: InteractionNetwork | None = None
+        if config.interaction_network is not None:
+            self.interaction_network = config.interaction_network.build(config.dim)
 
     def load_pretrained(self) -> None:
         """Let every part start from the public weights that its config names; the others stay as they are.

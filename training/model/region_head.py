@@ -85,6 +85,11 @@ class RegionHead(nn.Module):
         self.patch: Tensor
         self.first: Tensor
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all boxes have one size and lie on their patches."""
+        return self.config.fixed_side is not None
+
     def forward(
         self,
         patch_tokens: Float[Tensor, "images patches width"],

@@ -10,6 +10,7 @@ from training.objectives.base import (
 from training.objectives.compose import ComposedObjective, WeightedObjective
 from training.objectives.itc import ItcConfig
 from training.objectives.itm import ItmConfig
+from training.objectives.loupe import LoupeConfig
 from training.objectives.mlm import MlmConfig
 from training.objectives.nas import NasConfig
 from training.objectives.vilem import VilemConfig
@@ -18,6 +19,7 @@ __all__ = [
     "ComposedObjective",
     "ItcConfig",
     "ItmConfig",
+    "LoupeConfig",
     "MlmConfig",
     "MomentumObjectiveConfig",
     "NasConfig",
