@@ -2,7 +2,9 @@
 
 *Acc@0.5* is over phrases with one true box: the best box overlaps it with an intersection over union of at least 0.5.
 *Pointing* is over all phrases: the hottest point of the heat map lies in any of the true boxes. *Secondary pointing* is
-over the phrases whose boxes are smaller than those of another phrase of their picture: not its main thing.
+over the phrases whose boxes are smaller than those of another phrase of their picture: not its main thing. *Binding
+Acc@0.5* and *binding pointing* are over the phrases of things that have others of their kind in the picture: the red
+cup among cups, which only its attributes tell apart.
 
 Two controls need no model: pointing at the middle of the picture, and calling the whole picture the box. The third,
 `blind_…`, is the model's own answer to *another* phrase of the same picture: a model that always points at the same
@@ -38,6 +40,7 @@ class GroundedRow:
         point: the hottest point.
         phrase: what was looked for.
         group: which rows belong together (the picture); these are resampled as one.
+        rivals: how many other things of the picture are of the same kind, as far as is known.
     """
 
     truth: Sequence[Box]
@@ -45,6 +48,7 @@ class GroundedRow:
     point: Point
     phrase: str
     group: int
+    rivals: int = 0
 
 
 def iou(first: Box, second: Box) -> float:
@@ -71,13 +75,17 @@ def compare(rows: Sequence[GroundedRow]) -> Outcomes:
     is_single = np.array([len(row.truth) == 1 for row in rows], bool)
     has_other = np.array([other is not None for other in others], bool)
     is_secondary = _secondary(rows)
+    has_rival = np.array([row.rivals > 0 for row in rows], bool)
+    covered = np.array([_covers(row.box, row.truth) for row in rows], bool)
     pointing, centre = (
         np.array([_points(point, row.truth) for row, point in zip(rows, points, strict=True)], bool)
         for points in ([row.point for row in rows], [CENTRE] * len(rows))
     )
     blind = [(row, rows[other]) for row, other in zip(rows, others, strict=True) if other is not None]
     hits = {
-        "acc@0.5": np.array([_covers(row.box, row.truth) for row in rows], bool),
+        "acc@0.5": covered,
+        "binding_acc@0.5": covered,
+        "binding_pointing": pointing,
         "pointing": pointing,
         "secondary_pointing": pointing,
         "centre_pointing": centre,
@@ -90,6 +98,8 @@ def compare(rows: Sequence[GroundedRow]) -> Outcomes:
         hits=hits,
         counted={
             "acc@0.5": is_single,
+            "binding_acc@0.5": is_single & has_rival,
+            "binding_pointing": has_rival,
             "whole_image_acc@0.5": is_single,
             "blind_acc@0.5": is_single & has_other,
             "blind_pointing": has_other,
@@ -106,6 +116,7 @@ def summarise(rows: Sequence[GroundedRow], found: Outcomes, *, seed: int = 0) ->
     return {
         "count": rates.pop("count"),
         "count_single_box": int(found.counted["acc@0.5"].sum()),
+        "count_with_rivals": int(found.counted["binding_pointing"].sum()),
         "count_secondary": int(found.counted["secondary_pointing"].sum()),
         **rates,
     }

@@ -190,7 +190,14 @@ def grounding_group(rows: Sequence[GroundingRow], answers: Answers) -> Group:
     _refuse_nothing("grounding", len(kept))
     places = [answers.places[row.image, row.phrase] for row in kept]
     grounded = [
-        GroundedRow(truth=row.boxes, box=place.box, point=place.point, phrase=row.phrase, group=pictures[row.image])
+        GroundedRow(
+            truth=row.boxes,
+            box=place.box,
+            point=place.point,
+            phrase=row.phrase,
+            group=pictures[row.image],
+            rivals=row.rivals,
+        )
         for row, place in zip(kept, places, strict=True)
     ]
     found = grounding.compare(grounded)

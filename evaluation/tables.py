@@ -26,6 +26,8 @@ LABELS = {
     "acc@0.5": "Acc@0.5 (one true box)",
     "pointing": "pointing",
     "secondary_pointing": "pointing at smaller things",
+    "binding_acc@0.5": "Acc@0.5 among others of its kind",
+    "binding_pointing": "pointing among others of its kind",
     "text": "text score",
     "image": "image score",
     "group": "group score",

@@ -77,13 +77,20 @@ def write(
             lines["captions"].append({"image": name, "captions": [example.scene.caption], "split": split})
             lines["hard_negatives"].append({"image": name, **_hard_negative(example)})
             lines["grounding"].extend(
-                {"image": name, "phrase": phrase.text, "boxes": [list(phrase.box)]} for phrase in example.scene.phrases
+                {"image": name, "phrase": phrase.text, "boxes": [list(phrase.box)], "rivals": rivals}
+                for phrase, rivals in zip(example.scene.phrases, _rivals(example.scene), strict=True)
             )
             lines["image_pairs"].append({"image": name, "negative_image": f"negatives/{name}", **_image_pair(example)})
             if progress is not None:
                 progress(done, count)
         for file, rows in lines.items():
             (folder / f"{file}.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+
+
+def _rivals(scene: Scene) -> list[int]:
+    """For each phrase, how many other things of the picture are of its kind: only attributes tell them apart."""
+    kinds = [thing.kind for thing in scene.objects]
+    return [kinds.count(kinds[phrase.thing]) - 1 for phrase in scene.phrases]
 
 
 def write_shards(

@@ -86,6 +86,22 @@ def test_grounding_by_hand():
     assert found.at(2)["blind_pointing"] is found.at(2)["acc@0.5"] is None
 
 
+def test_binding_is_over_things_that_have_others_of_their_kind():
+    left, right = (0.0, 0.0, 0.4, 0.4), (0.6, 0.6, 1.0, 1.0)
+    rows = [
+        GroundedRow(truth=[left], box=left, point=(0.1, 0.1), phrase="a red cup", group=0, rivals=1),
+        GroundedRow(truth=[right], box=left, point=(0.1, 0.1), phrase="a blue cup", group=0, rivals=1),
+        GroundedRow(truth=[right], box=right, point=(0.7, 0.7), phrase="a moon", group=1),
+        GroundedRow(truth=[left, right], box=right, point=(0.7, 0.7), phrase="cups", group=2, rivals=2),
+    ]
+    group = summarise(rows, compare(rows))
+    assert group["count_with_rivals"] == 3
+    assert group["binding_acc@0.5"] == 0.5, "of two; several true boxes count for pointing only"
+    assert group["binding_pointing"] == pytest.approx(2 / 3)
+    assert group["acc@0.5"] == pytest.approx(2 / 3)
+    assert summarise(rows[2:3], compare(rows[2:3]))["binding_acc@0.5"] is None
+
+
 def test_another_phrase_for_the_same_thing_is_no_control():
     box = (0.0, 0.0, 0.5, 0.5)
     rows = [

@@ -89,7 +89,19 @@ def test_grounding_has_a_line_for_every_phrase(written):
         for row in rows(written, "captions")
         for phrase in found[row["image"]].phrases
     ]
-    assert lines == expected
+    assert [{key: value for key, value in line.items() if key != "rivals"} for line in lines] == expected
+
+
+def test_a_rival_is_another_thing_of_the_same_kind(written):
+    found = things_by_caption(written)
+    counted = [
+        sum(thing.kind == scene.objects[phrase.thing].kind for thing in scene.objects) - 1
+        for row in rows(written, "captions")
+        for scene in [found[row["image"]]]
+        for phrase in scene.phrases
+    ]
+    assert [line["rivals"] for line in rows(written, "grounding")] == counted
+    assert {0, 1} <= set(counted)
 
 
 def test_image_pairs_name_two_pictures_and_two_captions(written):
