@@ -18,6 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def in_turns(trainers: dict[str, Trainer], steps: int) -> dict[str, list[tuple[f
 
 
 @torch.no_grad()
-def accuracy(model: PairModel, source: PairSource, samples: list[Sample]) -> float:
+def accuracy(model: PairModel, source: PairSource, samples: Sequence[Sample]) -> float:
     """The share of phrases whose most similar region overlaps their box by half."""
     assert model.region_head is not None
     model.eval()
@@ -123,7 +124,7 @@ def accuracy(model: PairModel, source: PairSource, samples: list[Sample]) -> flo
 
 
 @torch.no_grad()
-def targets(trainer: Trainer, samples: list[Sample]) -> Report:
+def targets(trainer: Trainer, samples: Sequence[Sample]) -> Report:
     """How well what confidences are trained towards tells true boxes from random ones of the same sizes."""
     model, source = trainer.model.eval(), trainer.source
     assert model.region_head is not None
@@ -169,7 +170,7 @@ def _config(recipe: str, start: Path, steps: int) -> TrainConfig:
 
 
 def _run_report(
-    steps: list[tuple[float, StepReport]], trainer: Trainer, samples: list[Sample], config: TrainConfig
+    steps: list[tuple[float, StepReport]], trainer: Trainer, samples: Sequence[Sample], config: TrainConfig
 ) -> Report:
     believed_from = LoupeConfig().token_game.always_sampled_steps
     kept = steps[believed_from:] or steps
@@ -188,7 +189,7 @@ def _run_report(
     return report
 
 
-def _boxes(samples: list[Sample]) -> tuple[Tensor, Tensor, Tensor]:
+def _boxes(samples: Sequence[Sample]) -> tuple[Tensor, Tensor, Tensor]:
     """The picture of each box, the boxes, and which are true; beside each true one some of its size anywhere."""
     rows: list[int] = []
     boxes: list[Box] = []
@@ -213,7 +214,7 @@ def _correlation(first: Tensor, second: Tensor) -> float:
     return round(torch.corrcoef(torch.stack([first, second]))[0, 1].item(), 4)
 
 
-def _pixels(source: PairSource, samples: list[Sample]) -> Tensor:
+def _pixels(source: PairSource, samples: Sequence[Sample]) -> Tensor:
     return torch.from_numpy(np.stack([source.image_transform.apply(sample.image) for sample in samples]))
 
 

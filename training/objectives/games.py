@@ -60,7 +60,7 @@ class TokenGame:
 
     def _values(self, game: Int[Tensor, " n"], coalitions: Bool[Tensor, "n players"]) -> Float[Tensor, " n"]:
         rows, columns = self.model.image_encoder.grid
-        patches, words = coalitions.split([rows * columns, self.ids.shape[1]], dim=1)
+        patches, words = coalitions[:, : rows * columns], coalitions[:, rows * columns :]
         pixels = self.pixels[game]
         shown = F.interpolate(patches.reshape(-1, 1, rows, columns).to(pixels.dtype), size=pixels.shape[2:])
         image = self.model.encode_images((pixels * shown).contiguous(memory_format=torch.channels_last)).embedding
@@ -86,13 +86,14 @@ class SemanticsGame:
 
     def __call__(self, coalitions: Bool[Tensor, "games coalitions players"]) -> Float[Tensor, "games coalitions"]:
         """What each coalition is worth; the players are the regions and then the phrases."""
-        regions, phrases = self.to_phrases.shape[1:]
-        with_regions, with_phrases = coalitions.float().split([regions, phrases], dim=2)
+        regions = self.to_phrases.shape[1]
+        with_regions, with_phrases = coalitions.float()[..., :regions], coalitions.float()[..., regions:]
         best_phrase = (self.to_phrases[:, None] * with_phrases[:, :, None]).amax(dim=3)
         best_region = (self.to_regions[:, None] * with_regions[:, :, :, None]).amax(dim=2)
         first = (best_phrase * with_regions).sum(dim=2) / with_regions.sum(dim=2).clamp(min=1)
         second = (best_region * with_phrases).sum(dim=2) / with_phrases.sum(dim=2).clamp(min=1)
-        return (first + second) / 2
+        worth: Tensor = (first + second) / 2
+        return worth
 
 
 def pair_teams(regions: int, phrases: int) -> Bool[Tensor, "pairs players"]:
