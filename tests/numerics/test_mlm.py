@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.numerics.small import small_batch, small_model
 from training.data.batch import SpecialTokens
-from training.objectives.mlm import MlmConfig, mask_words, mlm_loss
+from training.data.masked_words import mask_words
+from training.objectives.mlm import MlmConfig, mlm_loss
 
 SPECIAL = SpecialTokens(pad=0, unknown=1, start=2, end=3, mask=4, vocab_size=50)
 
@@ -36,11 +37,12 @@ def test_shares_of_masking():
     torch.manual_seed(0)
     ids = torch.randint(5, 50, (400, 40))
     ids[:, 0], ids[:, -1] = SPECIAL.start, SPECIAL.end
-    masked = mask_words(ids, torch.ones_like(ids, dtype=torch.bool), SPECIAL, masked_share=0.15)
-    share = masked.chosen[:, 1:-1].float().mean().item()
+    shown, hidden = mask_words(ids, torch.ones_like(ids, dtype=torch.bool), SPECIAL, masked_share=0.15)
+    share = hidden.chosen[:, 1:-1].float().mean().item()
     assert share == pytest.approx(0.15, abs=0.01)
-    became = masked.ids[masked.chosen]
-    was = ids[masked.chosen]
+    became = shown[hidden.chosen]
+    was = hidden.ids[hidden.chosen]
+    assert torch.equal(hidden.ids, ids)
     assert (became == SPECIAL.mask).float().mean().item() == pytest.approx(0.8, abs=0.03)
     assert (became == was).float().mean().item() == pytest.approx(0.1 + 0.1 / 45, abs=0.02)
     assert not torch.isin(became, torch.tensor([0, 1, 2, 3])).any()
@@ -54,11 +56,11 @@ def test_only_words_are_chosen_and_at_least_one(lengths: list[int], share: float
     for row, length in enumerate(lengths):
         ids[row, : length + 2] = torch.tensor([2, *([7] * length), 3])
     mask = ids != SPECIAL.pad
-    masked = mask_words(ids, mask, SPECIAL, masked_share=share)
+    shown, hidden = mask_words(ids, mask, SPECIAL, masked_share=share)
     is_word = ids == 7
-    assert not (masked.chosen & ~is_word).any()
-    assert torch.equal(masked.ids[~masked.chosen], ids[~masked.chosen])
-    assert (masked.chosen.any(dim=1) == torch.tensor([length > 0 for length in lengths])).all()
+    assert not (hidden.chosen & ~is_word).any()
+    assert torch.equal(shown[~hidden.chosen], ids[~hidden.chosen])
+    assert (hidden.chosen.any(dim=1) == torch.tensor([length > 0 for length in lengths])).all()
 
 
 def test_objective_uses_the_picture():

@@ -20,6 +20,7 @@ class SpecialTokens:
     end: int
     mask: int | None  # None: the tokenizer has none (CLIP's, SigLIP's), so no word can be hidden
     vocab_size: int
+    contentless: tuple[int, ...] = ()  # ids that are words or marks and name nothing in a picture: "the", "of", ","
 
     @property
     def all(self) -> tuple[int, ...]:
@@ -100,6 +101,22 @@ class WrongWords:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenWords:
+    """Words of the batch's captions that its texts no longer show: the batch's ids are what is left."""
+
+    ids: Int[Tensor, "pairs subwords"]  # the captions as they were
+    chosen: Bool[Tensor, "pairs subwords"]  # hidden, replaced by another word, or chosen and left
+
+    def first(self, pairs: int) -> "HiddenWords":
+        """Only those of the first pairs."""
+        return HiddenWords(ids=self.ids[:pairs], chosen=self.chosen[:pairs])
+
+    def to(self, device: torch.device) -> "HiddenWords":
+        """The words with every tensor on the device."""
+        return HiddenWords(ids=self.ids.to(device), chosen=self.chosen.to(device))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairBatch:
     """Matching pairs: row i of every tensor belongs to pair i."""
 
@@ -112,6 +129,7 @@ class PairBatch:
     edits: EditedTexts | None = None  # when the source makes them
     wrong_words: WrongWords | None = None  # when the source replaces words
     phrases: Phrases | None = None  # when the source finds them
+    hidden: HiddenWords | None = None  # when the source hides words of the texts that the model reads
     others: OtherCaptions | None = None  # when pictures have several captions and the source gives them
     sample_ids: tuple[str, ...] = ()  # where each pair comes from, for the message when its loss is not finite
     broken: Mapping[str, str] = dataclasses.field(default_factory=dict)  # pictures passed over: name to reason
@@ -131,6 +149,7 @@ class PairBatch:
         others = None if self.others is None else self.others.to(device)
         phrases = None if self.phrases is None else self.phrases.to(device)
         wrong_words = None if self.wrong_words is None else self.wrong_words.to(device)
+        hidden = None if self.hidden is None else self.hidden.to(device)
         return dataclasses.replace(
             self,
             pixels=pixels,
@@ -141,6 +160,7 @@ class PairBatch:
             others=others,
             phrases=phrases,
             wrong_words=wrong_words,
+            hidden=hidden,
         )
 
 

@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 from runtime.errors import DataError, InputError
 from runtime.preprocess.image import ImageTransform, decode_image
 from runtime.preprocess.text import TextTransform, check_text, words
+from training.data.augmentation import PICTURES, AugmentationConfig, distorted, with_hidden_words
 from training.data.batch import PairBatch, WrongWords, caption_key
 from training.data.candidates import Proposer
 from training.data.collate import collate
@@ -93,6 +94,7 @@ class ListedPairsConfig:
     most_broken_share: float = 0.02  # of the training pictures; 0 accepts none
     phrases: PhrasesConfig | None = None  # noun phrases of the captions as texts of their own: what LOUPE learns from
     wrong_words: WrongWordsConfig | None = None  # replace words of the captions: what ViLEM learns from
+    augmentation: AugmentationConfig = PICTURES  # of pictures, as their captions allow, and of captions' words
 
     def divided(self, data: Path | None) -> Division:
         """The pairs, from the directory that the user named.
@@ -172,12 +174,16 @@ class ListedPairs:
                 code="too_many_broken",
             )
         pairs = [found[position] for position in positions]
+        captions = [
+            raw.captions[np.random.default_rng((self.seed, position)).integers(len(raw.captions))]
+            for position, (raw, _) in zip(positions, pairs, strict=True)
+        ]
         batch = collate(
-            [image for _, image in pairs],
             [
-                raw.captions[np.random.default_rng((self.seed, position)).integers(len(raw.captions))]
-                for position, (raw, _) in zip(positions, pairs, strict=True)
+                distorted(image, [caption], self.config.augmentation, seed=(self.seed, position, 4))
+                for position, caption, (_, image) in zip(positions, captions, pairs, strict=True)
             ],
+            captions,
             image_transform=self.image_transform,
             text_transform=self.text_transform,
             special=self.special,
@@ -188,10 +194,14 @@ class ListedPairs:
             seeds = [(self.seed, position, 4) for position in positions]
             found_in = phrases_of(batch.texts, self.config.phrases, self.text_transform, seeds=seeds)
             batch = replace(batch, phrases=found_in)
-        if self.config.wrong_words is None:
-            return batch
-        return replace(
-            batch, wrong_words=self._wrong_words(batch, [raw for raw, _ in pairs], self.config.wrong_words, positions)
+        if self.config.wrong_words is not None:
+            raws = [raw for raw, _ in pairs]
+            batch = replace(batch, wrong_words=self._wrong_words(batch, raws, self.config.wrong_words, positions))
+        return with_hidden_words(
+            batch,
+            self.config.augmentation,
+            seeds=[(self.seed, position, 5) for position in positions],
+            max_subwords=self.config.max_subwords,
         )
 
     def truths(self, batch: PairBatch, captions: Sequence[Sequence[str]]) -> list[CaptionTruth]:

@@ -19,6 +19,7 @@ from runtime.errors import DataError, ImageError
 from runtime.phrases import FUNCTION_WORDS
 from runtime.preprocess.image import decode_image
 from runtime.preprocess.text import TextTransform, words
+from training.data.augmentation import may_be_flipped
 from training.data.batch import OtherCaptions, PairBatch, WrongWords, caption_key
 from training.data.candidates import Proposer
 from training.data.grid_cache import GridCache, fill_cache
@@ -86,7 +87,7 @@ def divided(config: PhotoPairsConfig, data: Path) -> tuple[list[Line], list[Line
 
 
 class PhotoPairs:
-    """Batches in a new order every epoch; a photo comes as it is or mirrored, with several of its captions."""
+    """Batches in a new order every epoch: photos with several captions each, mirrored at times where these allow it."""
 
     def __init__(
         self, config: PhotoPairsConfig, data: Path, tokenizer: Tokenizer, *, batch_size: int, seed: int
@@ -119,6 +120,8 @@ class PhotoPairs:
         views = rng.integers(self.cache.shape[1], size=self.batch_size)
         shuffled = [rng.permutation(self.train[row].captions).tolist() for row in chosen]
         captions = [first for first, *_ in shuffled]
+        mirrored = [may_be_flipped(several[: self.most_captions]) for several in shuffled]
+        views = np.where(mirrored, views, 0)
         encoded = self.text_transform.encode(captions)
         batch = PairBatch(
             pixels=torch.from_numpy(self.cache.take(self.rows[chosen], views)),

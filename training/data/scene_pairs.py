@@ -1,10 +1,11 @@
 """Drawn scenes as training pairs: rendered as they are needed, never repeated, nothing on disk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tokenizers import Tokenizer
 
 import scenes
@@ -12,6 +13,7 @@ from runtime.preprocess.image import ImageTransform
 from runtime.preprocess.text import TextTransform
 from scenes.caption import caption_of
 from scenes.draft import new_draft
+from training.data.augmentation import NOTHING, AugmentationConfig, distorted, with_hidden_words
 from training.data.batch import PairBatch, WrongWords
 from training.data.candidates import Proposer
 from training.data.collate import collate
@@ -37,6 +39,7 @@ class ScenePairsConfig:
     # objectives over the first pairs alone (`max_pairs`) still see captions that are true of one picture only
     phrases: PhrasesConfig | None = None  # noun phrases of the captions as texts of their own: what LOUPE learns from
     wrong_words: WrongWordsConfig | None = None  # replace words of the whole captions: what ViLEM learns from
+    augmentation: AugmentationConfig = NOTHING  # of pictures, and of the whole captions' words
 
     def tokenizer(self, data: Path | None) -> Tokenizer:
         """One id per word that a scene's caption can hold."""
@@ -78,7 +81,7 @@ class ScenePairs:
         for row in range(whole, self.batch_size):
             captions[row] = short_query(drawn[row], np.random.default_rng((self.seed, first + row, 1)))
         batch = collate(
-            [scene.image for scene in drawn],
+            self._pictures(drawn, captions, dict(edits), first),
             captions,
             image_transform=self.image_transform,
             text_transform=self.text_transform,
@@ -89,9 +92,14 @@ class ScenePairs:
         if self.config.phrases is not None:
             seeds = [(self.seed, first + row, 3) for row in range(self.batch_size)]
             batch = replace(batch, phrases=phrases_of(captions, self.config.phrases, self.text_transform, seeds=seeds))
-        if self.config.wrong_words is None:
-            return batch
-        return replace(batch, wrong_words=self._wrong_words(batch, drawn[:whole], self.config.wrong_words, first))
+        if self.config.wrong_words is not None:
+            batch = replace(batch, wrong_words=self._wrong_words(batch, drawn[:whole], self.config.wrong_words, first))
+        return with_hidden_words(
+            batch,
+            self.config.augmentation,
+            seeds=[(self.seed, first + row, 5) for row in range(whole)],
+            max_subwords=self.config.max_subwords,
+        )
 
     def truths(self, scenes_of: Sequence[scenes.Scene]) -> list[SceneTruth]:
         """What may be made wrong in the scenes' captions."""
@@ -130,6 +138,21 @@ class ScenePairs:
         """
         world, rng = self._world, np.random.default_rng(_LANGUAGE_SEED)
         return [caption_of(new_draft(rng, world=world, held_out=False), world).text for _ in range(count)]
+
+    def _pictures(
+        self, drawn: Sequence[scenes.Scene], captions: Sequence[str], edits: Mapping[int, str], first: int
+    ) -> list[Image.Image]:
+        """The pictures, distorted so that captions stay true, and edited ones wrong; what they speak of stays whole."""
+        return [
+            distorted(
+                scene.image,
+                [captions[row], *([edits[row]] if row in edits else [])],
+                self.config.augmentation,
+                seed=(self.seed, first + row, 4),
+                keep=[phrase.box for phrase in scene.phrases],
+            )
+            for row, scene in enumerate(drawn)
+        ]
 
     def _wrong_words(
         self, batch: PairBatch, drawn: Sequence[scenes.Scene], config: WrongWordsConfig, first: int

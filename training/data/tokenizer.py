@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from runtime.phrases import FUNCTION_WORDS
 from training.data.batch import SpecialTokens
 
 PAD, UNKNOWN, START, END, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -72,6 +73,7 @@ def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
                 end=end,
                 mask=tokenizer.token_to_id(MASK),
                 vocab_size=tokenizer.get_vocab_size(),
+                contentless=_contentless(tokenizer),
             )
     missing = [name for name in SPECIAL if tokenizer.token_to_id(name) is None]
     raise ValueError(f"the tokenizer lacks {', '.join(missing)}")
@@ -80,6 +82,16 @@ def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
 def pieces_of(tokenizer: Tokenizer) -> list[str]:
     """Every subword as it is written, by id."""
     return [tokenizer.id_to_token(number) or "" for number in range(tokenizer.get_vocab_size())]
+
+
+def _contentless(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The ids of function words and of what has no letter or digit, as WordPiece, BPE or SentencePiece write them."""
+    found = []
+    for piece, number in tokenizer.get_vocab().items():
+        written = piece.removeprefix("\u2581").removesuffix("</w>").lower()
+        if written in FUNCTION_WORDS or not any(character.isalnum() for character in written):
+            found.append(number)
+    return tuple(sorted(found))
 
 
 def _word_counts(captions: Iterable[str]) -> Counter[str]:

@@ -1,6 +1,7 @@
 """ITC: image-text contrast over the batch, and over a queue of past pairs where there is a momentum model.
 
-Paper: ALBEF (Li et al., 2021), section 3.2 and equation 6, and CLIP (Radford et al., 2021).
+Papers: ALBEF (Li et al., 2021), section 3.2 and equation 6, and CLIP (Radford et al., 2021); the focal factor of
+SoftMask++ (Park & Han, 2023) where a gamma is configured.
 Differs from the papers: equal captions are all right answers, in the batch and in the queue (a caption grammar writes
 the same sentence for many pictures, and calling those wrong teaches noise); an edited caption is one more wrong text
 for the picture whose caption was edited; without momentum it is plain contrast over the batch.
@@ -22,11 +23,15 @@ from training.model.transformer import MASKED
 from training.objectives.base import ObjectiveOutput
 from training.objectives.queue import Candidates, PairQueue
 
+_LEAST_DOUBT = 1e-6
+"""1 - p is taken to be at least this: a root of zero has no slope."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItcConfig:
     """Contrast over the batch."""
 
+    focal_gamma: float = 0.0  # how much less what is already easy counts: SoftMask++'s focal contrast; 0: plain
     label_smoothing: float = 0.0  # share of the target spread evenly over all columns
     use_edits: bool = False  # an edited caption of the batch is one more wrong text for its own picture
     momentum: MomentumConfig | None = None  # targets and candidates by a slow copy; None: plain contrast
@@ -36,10 +41,12 @@ class ItcConfig:
         """The objective.
 
         Raises:
-            ValueError: momentum is configured and not given, or a queue is asked for without it.
+            ValueError: momentum is configured and not given, a queue is asked for without it, or gamma is negative.
         """
         if (self.momentum is None) != (momentum is None):
             raise ValueError("ITC with momentum needs the momentum model, and without it none")
+        if self.focal_gamma < 0:
+            raise ValueError(f"focal_gamma is {self.focal_gamma}; it is at least 0")
         if self.queue_size and momentum is None:
             raise ValueError("a queue holds embeddings of a momentum model: give ItcConfig a MomentumConfig too")
         return Itc(self, model, momentum)
@@ -76,6 +83,7 @@ def itc_loss(
     candidates: Candidates | None = None,
     soft_targets: SoftTargets | None = None,
     wrong_texts: WrongTexts | None = None,
+    focal_gamma: float = 0.0,
     label_smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Pull each image towards its own text and away from the other texts, and each text likewise.
@@ -84,7 +92,11 @@ def itc_loss(
     key, in equal shares. Without `candidates` the pairs themselves are compared with each other. `wrong_texts` are
     compared with their own pictures alone: nothing is known of the others.
 
-    Paper: ALBEF (2021), equations 1 and 6. Differs from the paper: several right answers, wrong texts.
+    With `focal_gamma` each term -y log p is multiplied by (1 - p)^gamma, p being the softmax over all candidates: pairs
+    that are told apart already count less. The factor is not held constant: its gradient counts, as in Focal Loss.
+
+    Papers: ALBEF (2021), equations 1 and 6; SoftMask++ (2023), focal ITC. Differs from the papers: several right
+    answers, wrong texts.
     """
     if candidates is None:
         candidates = Candidates(image=image_embedding, text=text_embedding, caption_keys=caption_keys)
@@ -101,7 +113,11 @@ def itc_loss(
         scores = _wrong_scores(image_embedding, wrong_texts) / temperature
         image_scores = torch.cat([image_scores, scores], dim=1)
         for_images = torch.cat([for_images, torch.zeros_like(scores)], dim=1)
-    return (_cross_entropy(image_scores, for_images) + _cross_entropy(text_scores, for_texts)) / 2
+    losses = (
+        _cross_entropy(image_scores, for_images, focal_gamma),
+        _cross_entropy(text_scores, for_texts, focal_gamma),
+    )
+    return (losses[0] + losses[1]) / 2
 
 
 def _smoothed(targets: Float[Tensor, "rows columns"], label_smoothing: float) -> Float[Tensor, "rows columns"]:
@@ -113,8 +129,13 @@ def _wrong_scores(image_embedding: Float[Tensor, "pairs dim"], wrong: WrongTexts
     return (image_embedding @ wrong.embedding.T).masked_fill(~own, MASKED)
 
 
-def _cross_entropy(scores: Float[Tensor, "rows columns"], targets: Float[Tensor, "rows columns"]) -> Float[Tensor, ""]:
-    return -(targets * torch.log_softmax(scores, dim=1)).sum(dim=1).mean()
+def _cross_entropy(
+    scores: Float[Tensor, "rows columns"], targets: Float[Tensor, "rows columns"], focal_gamma: float
+) -> Float[Tensor, ""]:
+    log_shares = torch.log_softmax(scores, dim=1)
+    if focal_gamma > 0.0:
+        log_shares = log_shares * (-torch.expm1(log_shares)).clamp(min=_LEAST_DOUBT) ** focal_gamma
+    return -(targets * log_shares).sum(dim=1).mean()
 
 
 class Itc:
@@ -143,6 +164,7 @@ class Itc:
                 candidates=candidates,
                 soft_targets=soft_targets,
                 wrong_texts=wrong_texts,
+                focal_gamma=self.config.focal_gamma,
                 label_smoothing=self.config.label_smoothing,
             )
         report = {"right": _share_right(image, text, batch), "temperature": temperature.detach()}

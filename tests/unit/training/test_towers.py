@@ -25,7 +25,7 @@ from training.model.public_heads import FirstTokenConfig
 from training.model.text_tower import TextTowerConfig, describe_text
 from training.model.vision_tower import VisionTowerConfig, describe_vision
 from training.objectives import ItcConfig, ItmConfig, MlmConfig, WeightedObjective
-from training.objectives.mlm import mask_words
+from training.data.masked_words import mask_words
 from training.recipes import baseline
 from training.serialise import from_json, to_json
 from training.trainer import Trainer
