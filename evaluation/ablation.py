@@ -30,6 +30,13 @@ METRICS: Mapping[str, tuple[str, str | None]] = {
     "image_pairs.text": ("text score", None),
     "image_pairs.image": ("image score", None),
     "image_pairs.group": ("group score", None),
+    "mentions.pointing": ("words in their captions: pointing", "mentions.blind_pointing"),
+    "mentions.later_pointing": ("… at things mentioned later", "mentions.later_centre_pointing"),
+    "mentions.secondary_pointing": ("… at smaller things", "mentions.secondary_centre_pointing"),
+    "occlusions.accuracy": ("main thing covered, by match", "occlusions.elsewhere_accuracy"),
+    "occlusions.dual_accuracy": ("main thing covered, by the dual encoder", "occlusions.elsewhere_dual_accuracy"),
+    "near_duplicates.r@1": ("R@1 among near-duplicates of all", None),
+    "near_duplicates.match_r@1": ("first by match among its near-duplicates", None),
 }
 """The numbers of the main table in its order, with what a person calls each and the number that is its control."""
 
@@ -249,7 +256,8 @@ def _reading(report: AblationReport) -> list[str]:
         "",
         "All numbers are per cent, the mean over the seeds ± the standard deviation over them. In brackets stands the",
         "control of the same models: the same question with another picture (hard negatives, words), another caption",
-        "(redrawn pictures) or another phrase (pointing, boxes); for smaller things, pointing at the middle.",
+        "(redrawn pictures) or another phrase (pointing, boxes); for smaller and later things, pointing at the",
+        "middle; for a covered main thing, the same patch where it hides nothing.",
         "Differences are in points, with the 95 % interval of a paired bootstrap over pictures and seeds; bold where",
         "it leaves zero out. With few seeds, intervals are rather too narrow than too wide, and among so many rows",
         "some leave zero out by chance. R@1 is the null metric: it must not fall.",

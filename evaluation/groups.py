@@ -4,22 +4,32 @@ Each function gives the group's numbers and what became of each of its items. A 
 left out; a group of which nothing is left is an error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import grounding, hard_negatives, image_pairs, judgements, proofreading, retrieval, statements
+from evaluation import grounding, hard_negatives, image_pairs, judgements, probes, proofreading, retrieval, statements
 from evaluation.edits import WrongWords, letters
 from evaluation.grounding import GroundedRow
 from evaluation.hard_negatives import PairScores
 from evaluation.image_pairs import BlindScores, QuadScores
+from evaluation.intervals import estimate_rates
 from evaluation.items import Item, ItemWord
 from evaluation.proofreading import JudgedRow, JudgedWord
 from evaluation.questions import other_caption
-from evaluation.readers import GroundingRow, HardNegativeRow, ImagePairRow, JudgementRow, StatementRow
+from evaluation.readers import (
+    GroundingRow,
+    HardNegativeRow,
+    ImagePairRow,
+    JudgementRow,
+    MentionRow,
+    NearDuplicatesRow,
+    OcclusionRow,
+    StatementRow,
+)
 from evaluation.statements import StatementScores
 from evaluation.sweep import Answers, Progress, Score, embed_texts
 from runtime.encoder import Encoder
@@ -318,4 +328,95 @@ def statements_group(encoder: Encoder, rows: Sequence[StatementRow], answers: An
     ]
     _, sentence = np.unique([row.caption for row in kept], return_inverse=True)
     numbers = statements.summarise(scores, found, [row.relation for row in kept], group=sentence)
+    return Group(numbers=numbers, items=items)
+
+
+def mentions_group(rows: Sequence[MentionRow], answers: Answers) -> Group:
+    """Compare where the words of phrases point, within their captions, with the true boxes."""
+    pictures = {name: at for at, name in enumerate(answers.embeddings)}
+    kept = [row for row in rows if (row.image, row.caption, _span(row)) in answers.mentions]
+    _refuse_nothing("mentions", len(kept))
+    first: dict[tuple[str, str], int] = {}
+    for row in rows:
+        key = (row.image, row.caption)
+        first[key] = min(row.start, first.get(key, row.start))
+    pointed = [
+        probes.Mention(
+            row=GroundedRow(
+                truth=row.boxes,
+                box=None,
+                point=answers.mentions[row.image, row.caption, _span(row)],
+                phrase=row.phrase,
+                group=pictures[row.image],
+            ),
+            is_later=row.start > first[row.image, row.caption],
+        )
+        for row in kept
+    ]
+    found = probes.point(pointed)
+    items = [
+        Item(group="mentions", picture=row.image, asked=(row.caption, row.phrase), hits=found.at(at))
+        for at, row in enumerate(kept)
+    ]
+    return Group(numbers=probes.summarise_mentions(pointed, found), items=items)
+
+
+def _span(row: MentionRow) -> tuple[int, int]:
+    return row.start, row.start + len(row.phrase)
+
+
+def occlusions_group(rows: Sequence[OcclusionRow], answers: Answers) -> Group:
+    """Compare the scores of two captions where the main thing is covered, and where it is not."""
+    there = answers.embeddings
+    kept = [row for row in rows if row.image in there and row.elsewhere_image in there]
+    _refuse_nothing("occlusions", len(kept))
+
+    def pairs(names: Sequence[str], of: Mapping[tuple[str, str], Score]) -> tuple[PairScores, PairScores]:
+        true = [of.get((name, row.caption), _NO_SCORE) for name, row in zip(names, kept, strict=True)]
+        wrong = [of.get((name, row.negative_caption), _NO_SCORE) for name, row in zip(names, kept, strict=True)]
+        return (
+            PairScores(caption=_judges(true), negative=_judges(wrong)),
+            PairScores(caption=_duals(true), negative=_duals(wrong)),
+        )
+
+    covered = [row.image for row in kept]
+    judge, dual = pairs(covered, answers.scores)
+    elsewhere, elsewhere_dual = pairs([row.elsewhere_image for row in kept], answers.scores)
+    blind, _ = pairs(covered, answers.blind_scores)
+    found = probes.uncover(judge=judge, dual=dual, elsewhere=elsewhere, elsewhere_dual=elsewhere_dual, blind=blind)
+    items = [
+        Item(
+            group="occlusions",
+            picture=row.image,
+            asked=(row.caption, row.negative_caption),
+            type=row.type,
+            hits=found.at(at),
+        )
+        for at, row in enumerate(kept)
+    ]
+    return Group(numbers=estimate_rates(found), items=items)
+
+
+def near_duplicates_group(encoder: Encoder, rows: Sequence[NearDuplicatesRow], answers: Answers) -> Group:
+    """Rank each caption's picture among all pictures with their near-duplicates."""
+    there = answers.embeddings
+    kept = [row for row in rows if row.image in there and all(name in there for name in row.near)]
+    _refuse_nothing("near-duplicates", len(kept))
+    names = list(dict.fromkeys(name for row in kept for name in (row.image, *row.near)))
+    at_row = {name: at for at, name in enumerate(names)}
+    found = probes.find(
+        np.stack([there[name] for name in names]),
+        embed_texts(encoder, [row.caption for row in kept]),
+        np.array([at_row[row.image] for row in kept], np.int64),
+        [[answers.scores[name, row.caption].judge for name in (row.image, *row.near)] for row in kept],
+    )
+    items = [
+        Item(group="near_duplicates", picture=row.image, asked=(row.caption,), hits=found.at(at))
+        for at, row in enumerate(kept)
+    ]
+    numbers = {
+        **estimate_rates(found),
+        "gallery": len(names),
+        "chance": probes.chances(len(names), [len(row.near) for row in kept]),
+    }
     return Group(numbers=numbers, items=items)

@@ -58,6 +58,12 @@ _EXPLAINED = {
     "judgements": "Does the score order captions as people do? Kendall's tau-c, from -1 to 1.",
     "statements": "Is the sentence true of its picture? Accuracy calls it so from a calibrated probability of a half; "
     "AUROC needs no threshold.",
+    "mentions": "The caption is read as a whole: where do the words of one of its phrases look most? Later are the "
+    "phrases after the first, smaller those with a smaller box than another's.",
+    "occlusions": "The main thing is covered by noise: does the caption still score above one that is wrong about "
+    "another thing? Nothing covered: the same patch elsewhere.",
+    "near_duplicates": "A caption looks for its picture among all pictures and pictures that differ from them in one "
+    "thing; and by match among those of its own picture alone.",
 }
 
 

@@ -39,6 +39,17 @@ def questions_of(rows: Rows, captions: dict[str, list[str]], truths: Sequence[Wr
         for name in (pair.image, pair.negative_image):
             texts = (pair.caption, pair.negative_caption, *(() if other is None else (other,)))
             of(name).scored.update(dict.fromkeys(texts))
+    for mention in rows.mentions:
+        of(mention.image).mentions.setdefault(mention.caption, {})[
+            mention.start, mention.start + len(mention.phrase)
+        ] = None
+    for covered in rows.occlusions:
+        for name in (covered.image, covered.elsewhere_image):
+            of(name).scored.update(dict.fromkeys((covered.caption, covered.negative_caption)))
+        of(covered.image).scored_blind.update(dict.fromkeys((covered.caption, covered.negative_caption)))
+    for row_of_near in rows.near_duplicates:
+        for name in (row_of_near.image, *row_of_near.near):
+            of(name).scored[row_of_near.caption] = None
     for statement in rows.statements:
         question = of(statement.image)
         question.scored[statement.caption] = None

@@ -94,6 +94,37 @@ class GroundingRow(_Row):
     rivals: Annotated[int, Field(ge=0)] = 0
 
 
+class MentionRow(GroundingRow):
+    """A phrase within a caption, and the boxes of what it means there."""
+
+    caption: Text
+    start: int  # first character of the phrase in the caption
+
+    @model_validator(mode="after")
+    def _phrase_is_there(self) -> Self:
+        if self.caption[self.start : self.start + len(self.phrase)] != self.phrase:
+            raise ValueError(f"the phrase {self.phrase!r} is not at character {self.start} of the caption")
+        return self
+
+
+class OcclusionRow(_Row):
+    """Two pictures with a patch, over the main thing and elsewhere; a caption and one wrong about another thing."""
+
+    image: Text
+    elsewhere_image: Text
+    caption: Text
+    negative_caption: Text
+    type: str
+
+
+class NearDuplicatesRow(_Row):
+    """A picture, a caption that is true of it, and pictures that differ from it in one thing, of which it is false."""
+
+    image: Text
+    caption: Text
+    near: Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
 class ImagePairRow(_Row):
     """Two pictures that differ in one thing, each with the caption that is true of it alone."""
 
@@ -131,6 +162,9 @@ class Rows:
     image_pairs: Sequence[ImagePairRow] = ()
     judgements: Sequence[JudgementRow] = ()
     statements: Sequence[StatementRow] = ()
+    mentions: Sequence[MentionRow] = ()
+    occlusions: Sequence[OcclusionRow] = ()
+    near_duplicates: Sequence[NearDuplicatesRow] = ()
 
     def is_empty(self) -> bool:
         """Say whether no group has a row."""

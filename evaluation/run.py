@@ -16,6 +16,9 @@ from evaluation.groups import (
     hard_negatives_group,
     image_pairs_group,
     judgements_group,
+    mentions_group,
+    near_duplicates_group,
+    occlusions_group,
     proofreading_group,
     retrieval_group,
     statements_group,
@@ -27,6 +30,9 @@ from evaluation.readers import (
     HardNegativeRow,
     ImagePairRow,
     JudgementRow,
+    MentionRow,
+    NearDuplicatesRow,
+    OcclusionRow,
     RetrievalRow,
     Rows,
     StatementRow,
@@ -54,6 +60,9 @@ def evaluate(
     image_pairs: Path | str | None = None,
     judgements: Path | str | None = None,
     statements: Path | str | None = None,
+    mentions: Path | str | None = None,
+    occlusions: Path | str | None = None,
+    near_duplicates: Path | str | None = None,
     split: str | None = None,
     limit: int | None = None,
     num_threads: int = 0,
@@ -71,6 +80,9 @@ def evaluate(
         image_pairs: pictures that differ in one thing.
         judgements: captions that people have judged.
         statements: sentences that are true or false of their picture: `{"image", "caption", "label"}`.
+        mentions: phrases within captions, with their boxes; these and the next two are written by `vernier scenes`.
+        occlusions: captions beside pictures whose main thing is covered.
+        near_duplicates: pictures beside others that differ from them in one thing.
         split: keep only the retrieval rows of this split.
         limit: at most so many rows of each file, the first ones.
         num_threads: of the model, where it is loaded here; 0 leaves it to the engine.
@@ -89,10 +101,11 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"the limit must be at least 1, not {limit}.")
-    if not any((retrieval, hard_negatives, grounding, image_pairs, judgements, statements)):
+    probes = (mentions, occlusions, near_duplicates)
+    if not any((retrieval, hard_negatives, grounding, image_pairs, judgements, statements, *probes)):
         raise UsageError(
             "there is nothing to evaluate; give at least one of retrieval, hard negatives, grounding, image pairs, "
-            "judgements or statements."
+            "judgements, statements, mentions, occlusions or near-duplicates."
         )
     rows = Rows(
         retrieval=with_captions(read_rows(retrieval, RetrievalRow), split=split, path=retrieval) if retrieval else (),
@@ -101,6 +114,9 @@ def evaluate(
         image_pairs=read_rows(image_pairs, ImagePairRow) if image_pairs else (),
         judgements=read_rows(judgements, JudgementRow) if judgements else (),
         statements=read_rows(statements, StatementRow) if statements else (),
+        mentions=read_rows(mentions, MentionRow) if mentions else (),
+        occlusions=read_rows(occlusions, OcclusionRow) if occlusions else (),
+        near_duplicates=read_rows(near_duplicates, NearDuplicatesRow) if near_duplicates else (),
     ).first(limit)
     encoder = bundle if isinstance(bundle, Encoder) else Encoder.load(bundle, num_threads=num_threads)
     return evaluate_rows(encoder, rows, images=images, progress=progress, on_items=on_items)
@@ -174,6 +190,12 @@ def _groups(
         groups["judgements"] = judgements_group(rows.judgements, answers)
     if rows.statements:
         groups["statements"] = statements_group(encoder, rows.statements, answers)
+    if rows.mentions and "mentions" not in answers.unavailable:
+        groups["mentions"] = mentions_group(rows.mentions, answers)
+    if rows.occlusions:
+        groups["occlusions"] = occlusions_group(rows.occlusions, answers)
+    if rows.near_duplicates:
+        groups["near_duplicates"] = near_duplicates_group(encoder, rows.near_duplicates, answers)
     return groups
 
 

@@ -14,7 +14,8 @@
     path = "sugar-crepe/data"
 
 Paths are relative to the suite file, or to a folder of data that is named beside it. A run takes the files that
-`vernier eval` takes (`retrieval`, `hard_negatives`, `grounding`, `image_pairs`, `judgements`, `statements`), or
+`vernier eval` takes (`retrieval`, `hard_negatives`, `grounding`, `image_pairs`, `judgements`, `statements`, `mentions`,
+`occlusions`, `near_duplicates`), or
 `format` and `path`; and `split` and `limit`. Unknown keys are refused.
 """
 
@@ -31,7 +32,8 @@ from evaluation.sweep import Progress
 from runtime.encoder import Encoder
 from runtime.errors import UsageError
 
-_FILES = ("retrieval", "hard_negatives", "grounding", "image_pairs", "judgements", "statements")
+_PROBES = ("mentions", "occlusions", "near_duplicates")
+_FILES = ("retrieval", "hard_negatives", "grounding", "image_pairs", "judgements", "statements", *_PROBES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,9 @@ class SuiteRun:
     image_pairs: Path | None = None
     judgements: Path | None = None
     statements: Path | None = None
+    mentions: Path | None = None
+    occlusions: Path | None = None
+    near_duplicates: Path | None = None
     format: str | None = None
     path: Path | None = None
     split: str | None = None
@@ -190,6 +195,9 @@ def _evaluate(encoder: Encoder, run: SuiteRun, progress: Progress | None, on_ite
         image_pairs=run.image_pairs,
         judgements=run.judgements,
         statements=run.statements,
+        mentions=run.mentions,
+        occlusions=run.occlusions,
+        near_duplicates=run.near_duplicates,
         split=run.split,
         limit=run.limit,
         progress=progress,

@@ -66,12 +66,14 @@ class Questions:
         scored: texts to score.
         scored_blind: texts to score with another picture.
         phrases: phrases to ground.
+        mentions: captions, each with the spans in it whose place is wanted.
         proofs: texts to proofread, with the places of the words whose correction is wanted.
     """
 
     scored: dict[str, None] = field(default_factory=dict)
     scored_blind: dict[str, None] = field(default_factory=dict)
     phrases: dict[str, None] = field(default_factory=dict)
+    mentions: dict[str, dict[Span, None]] = field(default_factory=dict)
     proofs: dict[str, set[Span]] = field(default_factory=dict)
 
 
@@ -84,6 +86,7 @@ class Answers:
         scores: of texts with their picture.
         blind_scores: of texts with another picture.
         places: of phrases.
+        mentions: of spans of captions: the hottest point.
         proofs: words as judged with their picture.
         blind_proofs: words as judged with another picture.
         skipped: pictures that could not be read, with the reason.
@@ -94,6 +97,7 @@ class Answers:
     scores: dict[tuple[str, str], Score] = field(default_factory=dict)
     blind_scores: dict[tuple[str, str], Score] = field(default_factory=dict)
     places: dict[tuple[str, str], Place] = field(default_factory=dict)
+    mentions: dict[tuple[str, str, Span], Point] = field(default_factory=dict)
     proofs: dict[tuple[str, str], list[JudgedWord]] = field(default_factory=dict)
     blind_proofs: dict[tuple[str, str], list[JudgedWord]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -197,6 +201,7 @@ def _answer(encoder: Encoder, turn: _Turn, questions: dict[str, Questions], answ
     _score_all(encoder, turn, asked, answers)
     for at, (name, question) in enumerate(zip(turn.names, asked, strict=True)):
         _ground_all(encoder, turn, at, question.phrases, answers)
+        _point_all(encoder, turn, at, question.mentions, answers)
         partner = turn.partner(at)
         for text, judged in _judge(encoder, turn.one(at), question.proofs).items():
             answers.proofs[name, text] = judged
@@ -252,6 +257,31 @@ def _ground_all(encoder: Encoder, turn: _Turn, at: int, phrases: Iterable[str], 
         answers.places[turn.names[at], phrase] = Place(
             box=None if best is None else in_picture(best), point=in_picture((x, y, x, y))[:2]
         )
+
+
+def _point_all(encoder: Encoder, turn: _Turn, at: int, mentions: dict[str, dict[Span, None]], answers: Answers) -> None:
+    """Where the words of each span look, read within their captions: the attention of the fusion encoder."""
+    if not mentions:
+        return
+    if not encoder.has_fusion:
+        answers.unavailable["mentions"] = "the bundle has no fusion graph, whose attention would point"
+        return
+    width_px, height_px = turn.sizes[at]
+    shape = encoder.manifest.image
+    transform = shape.transform()
+    texts = encoder.embed_texts(list(mentions))
+    relevance = encoder.fuse(texts, turn.one(at), outputs=("relevance",)).relevance
+    assert relevance is not None
+    for row, (caption, spans) in enumerate(mentions.items()):
+        offsets = texts.batch.offsets[row]
+        for start, end in spans:
+            inside = (offsets[:, 0] < end) & (offsets[:, 1] > start)
+            if not inside.any():
+                continue  # cut off with the end of a long caption
+            heat = relevance[row][inside].mean(axis=0)
+            x, y = hottest(heat.reshape(shape.patch_rows, shape.patch_columns))
+            box = transform.box_in_picture((x, y, x, y), width_px=width_px, height_px=height_px)
+            answers.mentions[turn.names[at], caption, (start, end)] = box[:2]
 
 
 def hottest(heat: NDArray[np.floating[Any]]) -> Point:

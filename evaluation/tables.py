@@ -28,6 +28,8 @@ LABELS = {
     "secondary_pointing": "pointing at smaller things",
     "binding_acc@0.5": "Acc@0.5 among others of its kind",
     "binding_pointing": "pointing among others of its kind",
+    "later_pointing": "pointing at things mentioned later",
+    "match_r@1": "first by match among its near-duplicates",
     "text": "text score",
     "image": "image score",
     "group": "group score",
@@ -47,6 +49,9 @@ TITLES = {
     "image_pairs": "Image pairs",
     "judgements": "Judgements",
     "statements": "Statements",
+    "mentions": "Mentions",
+    "occlusions": "Occlusions",
+    "near_duplicates": "Near-duplicates",
 }
 
 CONTROLS: Mapping[tuple[str, str], Sequence[tuple[str, str]]] = {
@@ -66,6 +71,11 @@ CONTROLS: Mapping[tuple[str, str], Sequence[tuple[str, str]]] = {
     ("judgements", "tau_c"): [("blind_tau_c", "another picture")],
     ("statements", "accuracy"): [("blind_accuracy", "another picture"), ("majority", "always the same")],
     ("statements", "auroc"): [("blind_auroc", "another picture")],
+    ("mentions", "pointing"): [("centre_pointing", "middle"), ("blind_pointing", "another phrase")],
+    ("mentions", "secondary_pointing"): [("secondary_centre_pointing", "middle")],
+    ("mentions", "later_pointing"): [("later_centre_pointing", "middle")],
+    ("occlusions", "accuracy"): [("elsewhere_accuracy", "nothing covered"), ("blind_accuracy", "another picture")],
+    ("occlusions", "dual_accuracy"): [("elsewhere_dual_accuracy", "nothing covered")],
 }
 """Which numbers of the same group say how far one comes without looking, or without looking closely."""
 
@@ -88,6 +98,9 @@ _FOREMOST = (
     ("image_pairs", "accuracy"),
     ("judgements", "tau_c"),
     ("statements", "auroc"),
+    ("mentions", "later_pointing"),
+    ("occlusions", "accuracy"),
+    ("near_duplicates", "r@1"),
 )
 _NOT_RATES = ("median_rank", "tau_c", "dual_tau_c", "blind_tau_c")
 _RECALLS = ("r@1", "r@5", "r@10", "median_rank")

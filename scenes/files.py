@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 from PIL import Image
 
 from runtime.errors import UsageError
 from scenes.edits import ImageEdit, TextEdit, edit_caption, edit_image
+from scenes.probes import near_duplicates, occlusion
 from scenes.scene import Scene, check_arguments, generate, stream
 from scenes.unique import Kept
 from scenes.world import World
@@ -24,7 +26,8 @@ Progress = Callable[[int, int], None]
 """Called with how many scenes are written and how many there will be."""
 
 _MOST_REFUSED = 2000
-_TEXT_EDITS, _IMAGE_EDITS = 1, 2
+_TEXT_EDITS, _IMAGE_EDITS, _OCCLUSIONS, _NEAR_DUPLICATES = 1, 2, 3, 4
+_NEAR_DUPLICATES_EACH = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +35,7 @@ class _Example:
     """A scene with its minimal pairs."""
 
     name: str
+    index: int
     scene: Scene
     edit: TextEdit
     changed: ImageEdit
@@ -45,13 +49,15 @@ def write(
     split: str = "test",
     size_px: int = 96,
     world: World = WORLD,
+    probes: bool = False,
     progress: Progress | None = None,
 ) -> None:
     """Write scenes, each with a caption that is true of no other picture written, and minimal pairs on both sides.
 
     The files are `images/NNNNNN.png`, `captions.jsonl`, `hard_negatives.jsonl`, `grounding.jsonl` and
-    `image_pairs.jsonl`, whose changed pictures are `images/negatives/NNNNNN.png`. The folder appears when it is
-    complete; the same arguments give the same bytes.
+    `image_pairs.jsonl`, whose changed pictures are `images/negatives/NNNNNN.png`. Probes are `mentions.jsonl` (phrases
+    within their captions), `occlusions.jsonl` and `near_duplicates.jsonl` (see `scenes.probes`), with pictures in
+    `images/occluded` and `images/near`. The folder appears when it is complete; the same arguments give the same bytes.
 
     Args:
         out: a folder that is not there yet, or empty.
@@ -60,6 +66,7 @@ def write(
         split: see `scenes.generate`.
         size_px: see `scenes.generate`.
         world: see `scenes.generate`.
+        probes: write those too.
         progress: called after each scene.
 
     Raises:
@@ -81,6 +88,8 @@ def write(
                 for phrase, rivals in zip(example.scene.phrases, _rivals(example.scene), strict=True)
             )
             lines["image_pairs"].append({"image": name, "negative_image": f"negatives/{name}", **_image_pair(example)})
+            if probes:
+                _write_probes(folder, example, lines, _Stream(seed=seed, index=example.index, split=split))
             if progress is not None:
                 progress(done, count)
         for file, rows in lines.items():
@@ -139,6 +148,52 @@ def write_shards(
                 progress(done, count)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stream:
+    """Which scene it is: its random streams."""
+
+    seed: int
+    index: int
+    split: str
+
+    def of(self, purpose: int) -> np.random.Generator:
+        return stream(self.seed, self.index, split=self.split, purpose=purpose)
+
+
+def _write_probes(folder: Path, example: _Example, lines: dict[str, list[dict[str, Any]]], streams: _Stream) -> None:
+    scene, name = example.scene, f"{example.name}.png"
+    lines["mentions"].extend(
+        {
+            "image": name,
+            "phrase": phrase.text,
+            "boxes": [list(phrase.box)],
+            "caption": scene.caption,
+            "start": phrase.start,
+        }
+        for phrase in sorted(scene.phrases, key=lambda phrase: phrase.start)
+    )
+    covered = occlusion(scene, streams.of(_OCCLUSIONS))
+    if covered is not None:
+        row: dict[str, Any] = {"caption": covered.caption, "negative_caption": covered.negative_caption}
+        for key, place, image in (
+            ("image", "occluded", covered.image),
+            ("elsewhere_image", "occluded/elsewhere", covered.elsewhere),
+        ):
+            row[key] = f"{place}/{name}"
+            _save(image, folder / "images" / row[key])
+        lines["occlusions"].append({**row, "type": covered.kind})
+    near = near_duplicates(scene, streams.of(_NEAR_DUPLICATES), count=_NEAR_DUPLICATES_EACH)
+    names = [f"near/{example.name}-{number}.png" for number in range(len(near))]
+    for near_name, edit in zip(names, near, strict=True):
+        _save(edit.scene.image, folder / "images" / near_name)
+    lines["near_duplicates"].append({"image": name, "caption": scene.caption, "near": names})
+
+
+def _save(image: Image.Image, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image.save(file)
+
+
 @contextmanager
 def _folder(out: Path) -> Iterator[Path]:
     """A folder that does not exist yet and becomes `out` when all went well."""
@@ -164,6 +219,7 @@ def _examples(*, count: int, seed: int, split: str, size_px: int, world: World) 
     return (
         _Example(
             name=f"{number:06d}",
+            index=index,
             scene=scene,
             edit=edit_caption(scene, stream(seed, index, split=split, purpose=_TEXT_EDITS)),
             changed=edit_image(scene, stream(seed, index, split=split, purpose=_IMAGE_EDITS)),

@@ -20,6 +20,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,20 @@ SPLITS = ("test", "compositional", "edit-type")
 SCENES_SEED = 20261
 SLOWER = 1.02
 """How many times the baseline's time a recipe may take before it is also compared in equal time."""
+
+FILES = {
+    "--retrieval": "captions",
+    "--hard-negatives": "hard_negatives",
+    "--grounding": "grounding",
+    "--image-pairs": "image_pairs",
+    "--mentions": "mentions",
+    "--occlusions": "occlusions",
+    "--near-duplicates": "near_duplicates",
+}
+"""What is evaluated: the options of `vernier eval` and the files of scenes."""
+
+PROBES = ("occlusions", "near_duplicates")
+"""Groups that every recipe has; a result without them is from before there were any, and is made again."""
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "MKL_NUM_THREADS": "1"}
 
@@ -239,9 +254,19 @@ class Ablation:
         drawn = ("--world", data.world, "--size", str(data.size_px))
         for split in SPLITS:
             out = self._scenes(split)
-            if not out.exists():
+            if not (out / "near_duplicates.jsonl").exists():
+                shutil.rmtree(out, ignore_errors=True)  # drawn before there were probes
                 say(f"drawing {self.plan.scenes} scenes of {split}")
-                asked = ("--count", str(self.plan.scenes), "--seed", str(SCENES_SEED), "--split", split, *drawn)
+                asked = (
+                    "--count",
+                    str(self.plan.scenes),
+                    "--seed",
+                    str(SCENES_SEED),
+                    "--split",
+                    split,
+                    "--probes",
+                    *drawn,
+                )
                 workshop.vernier("scenes", out, *asked, log=self.folder / "scenes.log")
 
     def _scenes(self, split: str) -> Path:
@@ -271,7 +296,7 @@ class Ablation:
                 log=run.folder / "export.log",
             )  # fmt: skip
         for split in SPLITS:
-            if not run.result(split).exists():
+            if not is_whole(run.result(split)):
                 _, wall_s = self._evaluate(workshop, run, split)
                 say(f"{name}: evaluated on {split} in {wall_s:.0f} s")
 
@@ -299,16 +324,10 @@ class Ablation:
 
     def _evaluate(self, workshop: Workshop, run: Run, split: str) -> tuple[float, float]:
         scenes = self._scenes(split)
-        files = {
-            "--retrieval": "captions",
-            "--hard-negatives": "hard_negatives",
-            "--grounding": "grounding",
-            "--image-pairs": "image_pairs",
-        }
         partial = run.result(split).with_suffix(".partial")
         seconds = workshop.vernier(
             "eval", run.bundle, "--images", scenes / "images", "--threads", "1",
-            *(word for flag, file in files.items() for word in (flag, scenes / f"{file}.jsonl")),
+            *(word for flag, file in FILES.items() for word in (flag, scenes / f"{file}.jsonl")),
             "--json", partial, "--items", run.items(split),
             log=run.folder / "eval.log",
         )  # fmt: skip
@@ -449,6 +468,11 @@ def hardware() -> str:
     file = Path("/proc/cpuinfo")
     names = re.findall(r"^model name\s*: (.*)$", file.read_text(), re.M) if file.exists() else []
     return f"{os.cpu_count()} cores of {names[0] if names else platform.processor() or 'an unnamed CPU'}"
+
+
+def is_whole(result: Path) -> bool:
+    """Say whether a result is there, with every group that can be asked of any bundle."""
+    return result.exists() and all(group in json.loads(result.read_text()) for group in PROBES)
 
 
 def write(path: Path, text: str) -> None:

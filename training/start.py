@@ -21,11 +21,17 @@ _NAMES_IN_MESSAGE = 4
 def going_on(config: TrainConfig, start: Path) -> TrainConfig:
     """The recipe as it goes on from a checkpoint: objectives that were trained there need not wait again.
 
+    Those that were not keep the part of their waiting that comes after the latest of these had begun.
+
     Raises:
         TrainingError: `checkpoint_missing` or `checkpoint_damaged`.
     """
     trained = {term.name for term in read_config(start).objectives}
-    terms = tuple(replace(term, start_step=0) if term.name in trained else term for term in config.objectives)
+    waited = max((term.start_step for term in config.objectives if term.name in trained), default=0)
+    terms = tuple(
+        replace(term, start_step=0 if term.name in trained else max(0, term.start_step - waited))
+        for term in config.objectives
+    )
     return replace(config, start_from=str(start), objectives=terms)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from runtime.errors import UsageError
 from training.checkpoint import list_checkpoints, newest_checkpoint, read_config, read_tokenizer
 from training.config import TrainConfig
+from training.data.augmentation import PICTURES
 from training.data.found import found_in, names_shards
 from training.data.jsonl_pairs import JsonlPairsConfig
 from training.data.listed_pairs import ListedPairsConfig
@@ -82,7 +83,12 @@ def data_of(config: TrainConfig, data: str) -> DataConfig:
     if isinstance(own, ScenePairsConfig):
         # of a drawn caption a few words may be wrong, of any other all: the share is the paper's there
         words = own.wrong_words and replace(own.wrong_words, share=WrongWordsConfig().share)
-        return found_in(data, ListedPairsConfig(size_px=own.size_px, max_subwords=own.max_subwords, wrong_words=words))
+        # pictures that are seen again and again are distorted, which endless drawn ones need not be
+        augmentation = replace(PICTURES, masked_share=own.augmentation.masked_share)
+        like = ListedPairsConfig(
+            size_px=own.size_px, max_subwords=own.max_subwords, wrong_words=words, augmentation=augmentation
+        )
+        return found_in(data, like)
     if isinstance(own, JsonlPairsConfig) and not (Path(data) / own.captions).is_file():
         return found_in(data, own)
     return own

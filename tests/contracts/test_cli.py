@@ -32,7 +32,7 @@ COMMANDS = {
     },
     "proofread": {"image", "texts", "--suggestions", "--threshold", "--url", "--bundle", "--api-key", "--json"},
     "audit": {"captions", "--images", "--bundle", "--out", "--threshold", "--worst", "--json"},
-    "scenes": {"out", "--count", "--seed", "--split", "--world", "--size", "--shards", "--json"},
+    "scenes": {"out", "--count", "--seed", "--split", "--world", "--size", "--shards", "--probes", "--json"},
     "train": {
         "--recipe", "--data", "--workdir", "--resume", "--max-steps", "--quiet", "--seed", "--num-steps", "--json",
     },
@@ -43,7 +43,8 @@ COMMANDS = {
     "import": {"source", "--out", "--precision", "--validation", "--images", "--name", "--json"},
     "eval": {
         "bundle", "--suite", "--retrieval", "--hard-negatives", "--grounding", "--judgements", "--image-pairs",
-        "--statements", "--images", "--split", "--limit", "--data", "--json", "--items", "--report", "--threads",
+        "--statements", "--mentions", "--occlusions", "--near-duplicates", "--images", "--split", "--limit", "--data",
+        "--json", "--items", "--report", "--threads",
     },
     "doctor": {"--bundle", "--gallery", "--host", "--port", "--json"},
 }  # fmt: skip

@@ -159,3 +159,54 @@ def test_temperature_stays_in_its_range_and_can_come_back():
     model.temperature.backward()
     assert model.temperature_logit.grad is not None
     assert model.temperature_logit.grad.item() > 0
+
+
+def test_gamma_zero_is_plain_contrast_bit_for_bit() -> None:
+    """Loss and gradient are those of the plain cross-entropy, written out here as it was without a factor."""
+    torch.manual_seed(0)
+    image, text = (F.normalize(torch.randn(6, 8), dim=1).requires_grad_() for _ in range(2))
+    keys, temperature = torch.tensor([1, 2, 2, 3, 4, 5]), torch.tensor(0.07)
+    targets = (keys[:, None] == keys[None]).float()
+    targets = targets / targets.sum(dim=1, keepdim=True)
+    plain = (
+        -(targets * torch.log_softmax(image @ text.T / temperature, dim=1)).sum(dim=1).mean()
+        + -(targets * torch.log_softmax(text @ image.T / temperature, dim=1)).sum(dim=1).mean()
+    ) / 2
+    focal = itc_loss(image, text, temperature, keys, focal_gamma=0.0)
+    assert torch.equal(focal, plain)
+    for one, other in zip(
+        torch.autograd.grad(focal, (image, text)), torch.autograd.grad(plain, (image, text)), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_contrast_by_hand(gamma: float) -> None:
+    image = text = unit((1, 0), (0, 1))
+    loss = itc_loss(image, text, torch.tensor(0.5, dtype=torch.float64), torch.tensor([1, 2]), focal_gamma=gamma)
+    p = 1 / (1 + math.exp(-2))
+    assert loss.item() == pytest.approx(-((1 - p) ** gamma) * math.log(p), abs=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_gradient_of_focal_contrast(gamma: float) -> None:
+    torch.manual_seed(1)
+    inputs = [torch.randn(3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+
+    def loss(image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        image, text = F.normalize(image, dim=1), F.normalize(text, dim=1)
+        return itc_loss(image, text, torch.tensor(0.3, dtype=torch.float64), torch.tensor([1, 2, 2]), focal_gamma=gamma)
+
+    assert torch.autograd.gradcheck(loss, inputs)
+
+
+def test_focal_contrast_of_certain_pairs_has_a_finite_gradient() -> None:
+    """Where p is 1 to the last bit, (1 - p)^0.5 alone would have an infinite slope."""
+    image = text = torch.eye(4).requires_grad_()
+    loss = itc_loss(image, text, torch.tensor(0.005), torch.tensor([1, 2, 3, 4]), focal_gamma=0.5)
+    assert all(torch.isfinite(part).all() for part in torch.autograd.grad(loss, image))
+
+
+def test_a_negative_gamma_is_refused() -> None:
+    with pytest.raises(ValueError, match="focal_gamma"):
+        ItcConfig(focal_gamma=-1.0).build(small_model())

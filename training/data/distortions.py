@@ -26,7 +26,8 @@ SIDES = frozenset(
 WRITING = frozenset(
     "sign signs text word words letter letters lettering writing written writes reads read says spells spelled number "
     "numbers numbered digit digits logo logos label labels labeled labelled slogan slogans title titles newspaper "
-    "newspapers magazine poster posters billboard clock clocks jersey flag flags banner banners map graffiti tattoo".split()
+    "newspapers magazine poster posters billboard clock clocks jersey flag flags banner banners map graffiti "
+    "tattoo".split()
 )
 COLOURS = frozenset(
     "red scarlet crimson maroon ruby burgundy orange amber peach yellow gold golden mustard green lime chartreuse "

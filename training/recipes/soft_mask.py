@@ -30,7 +30,10 @@ SCENES = AugmentationConfig(distorted_share=0.5, masked_share=0.15)
 PHOTOS = AugmentationConfig(distorted_share=0.8, masked_share=0.15)
 
 _LATE = 0.1
-"""The share of the steps after which masks begin: the maps of a model that cannot match yet are noise."""
+"""Masks begin so large a share of the steps after matching: the maps of a model that cannot match yet are noise."""
+
+_ROW_LATE_STEPS = 30
+"""The same in a row, which goes on for a few hundred steps from a model that matches already."""
 
 
 def tiny() -> TrainConfig:
@@ -90,7 +93,9 @@ _ROW_MASK = SoftMaskConfig(max_pairs=32)
 def _row(
     name: str, *, soft: SoftMaskConfig | None = None, gamma: float = 0.0, augmentation: AugmentationConfig = NOTHING
 ) -> TrainConfig:
-    return _with(baseline.ablation(), name, soft=soft, gamma=gamma, augmentation=augmentation)
+    return _with(
+        baseline.ablation(), name, soft=soft, gamma=gamma, augmentation=augmentation, late_steps=_ROW_LATE_STEPS
+    )
 
 
 def _with(
@@ -100,6 +105,7 @@ def _with(
     soft: SoftMaskConfig | None,
     gamma: float,
     augmentation: AugmentationConfig,
+    late_steps: int | None = None,
 ) -> TrainConfig:
     """A recipe with soft masks as heavy as its matching, a focal factor, and augmentation."""
     assert isinstance(whole.data, ScenePairsConfig | ListedPairsConfig)
@@ -115,7 +121,7 @@ def _with(
             name="soft_mask",
             objective=soft,
             weight=matching.weight,
-            start_step=matching.start_step + int(_LATE * whole.num_steps),
+            start_step=matching.start_step + (int(_LATE * whole.num_steps) if late_steps is None else late_steps),
         )
         objectives = (*objectives, masked)
     return dataclasses.replace(

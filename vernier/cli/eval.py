@@ -27,6 +27,9 @@ def evaluate(
     judgements: Annotated[_File, typer.Option(metavar="FILE", help="Captions that people have judged.")] = None,
     image_pairs: Annotated[_File, typer.Option(metavar="FILE", help="Pictures that differ in one thing.")] = None,
     statements: Annotated[_File, typer.Option(metavar="FILE", help="Statements that are true or false.")] = None,
+    mentions: Annotated[_File, typer.Option(metavar="FILE", help="Phrases within captions, with their boxes.")] = None,
+    occlusions: Annotated[_File, typer.Option(metavar="FILE", help="Pictures with their main thing covered.")] = None,
+    near_duplicates: Annotated[_File, typer.Option(metavar="FILE", help="Pictures beside almost equal ones.")] = None,
     split: Annotated[str | None, typer.Option(help="Keep only the retrieval rows of this split.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", help="At most the first N rows of each file.")] = None,
     data: Annotated[
@@ -57,6 +60,9 @@ def evaluate(
         "judgements": judgements,
         "image_pairs": image_pairs,
         "statements": statements,
+        "mentions": mentions,
+        "occlusions": occlusions,
+        "near_duplicates": near_duplicates,
     }
     given = {name: file for name, file in files.items() if file is not None}
     write_page = _page_writer() if report is not None else None

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from runtime.errors import UsageError
 from vernier.cli.source import JsonOption
 
 
@@ -25,6 +26,10 @@ def scenes(
         int | None,
         typer.Option(metavar="N", min=1, help="Write N WebDataset shards (tar) in place of folders and JSON lines."),
     ] = None,
+    probes: Annotated[
+        bool,
+        typer.Option("--probes", help="Also covered main things, near-duplicates, and phrases within their captions."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Draw scenes, and write what `vernier eval` and training read."""
@@ -32,10 +37,12 @@ def scenes(
     from vernier.cli.output import note, say_json
     from vernier.progress import progress
 
+    if probes and shards is not None:
+        raise UsageError("--probes are JSON lines that `vernier eval` reads, and shards hold none; leave one out.")
     chosen = world_named(world)
     with progress("Drawing") as hook:
         if shards is None:
-            write(out, count=count, seed=seed, split=split, size_px=size, world=chosen, progress=hook)
+            write(out, count=count, seed=seed, split=split, size_px=size, world=chosen, probes=probes, progress=hook)
         else:
             write_shards(
                 out, count=count, seed=seed, shards=shards, split=split, size_px=size, world=chosen, progress=hook

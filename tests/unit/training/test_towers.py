@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from runtime.errors import DataError
 from tests.numerics.small import small_config
 from training.checkpoint import load_trained, newest_checkpoint
+from training.data.masked_words import mask_words
 from training.data.tokenizer import special_tokens
 from training.model import ModelConfig
 from training.model.bert_fusion import BertFusionConfig, describe_fusion
@@ -25,7 +26,6 @@ from training.model.public_heads import FirstTokenConfig
 from training.model.text_tower import TextTowerConfig, describe_text
 from training.model.vision_tower import VisionTowerConfig, describe_vision
 from training.objectives import ItcConfig, ItmConfig, MlmConfig, WeightedObjective
-from training.data.masked_words import mask_words
 from training.recipes import baseline
 from training.serialise import from_json, to_json
 from training.trainer import Trainer
