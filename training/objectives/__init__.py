@@ -13,6 +13,7 @@ from training.objectives.itm import ItmConfig
 from training.objectives.loupe import LoupeConfig
 from training.objectives.mlm import MlmConfig
 from training.objectives.nas import NasConfig
+from training.objectives.soft_mask import SoftMaskConfig
 from training.objectives.vilem import VilemConfig
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Objective",
     "ObjectiveConfig",
     "ObjectiveOutput",
+    "SoftMaskConfig",
     "StatefulObjective",
     "VilemConfig",
     "WeightedObjective",
