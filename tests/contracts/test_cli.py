@@ -34,8 +34,8 @@ COMMANDS = {
     "audit": {"captions", "--images", "--bundle", "--out", "--threshold", "--worst", "--json"},
     "scenes": {"out", "--count", "--seed", "--split", "--world", "--size", "--shards", "--probes", "--json"},
     "train": {
-        "--recipe", "--data", "--workdir", "--resume", "--max-steps", "--quiet", "--seed", "--num-steps", "--start-from",
-        "--json",
+        "--recipe", "--data", "--workdir", "--resume", "--max-steps", "--quiet", "--seed", "--num-steps",
+        "--start-from", "--json",
     },
     "export": {
         "checkpoint", "--out", "--precision", "--data", "--validation", "--images", "--name", "--json",
