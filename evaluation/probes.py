@@ -26,13 +26,7 @@ from evaluation.hard_negatives import PairScores
 from evaluation.intervals import Outcomes, estimate_rates
 from evaluation.retrieval import TIE
 
-_POINTING = {
-    "pointing": "pointing",
-    "secondary_pointing": "secondary_pointing",
-    "centre_pointing": "centre_pointing",
-    "secondary_centre_pointing": "secondary_centre_pointing",
-    "blind_pointing": "blind_pointing",
-}
+_POINTING = ("pointing", "secondary_pointing", "centre_pointing", "secondary_centre_pointing", "blind_pointing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +41,8 @@ def point(mentions: Sequence[Mention]) -> Outcomes:
     """Compare points with the true boxes."""
     found = grounding.compare([mention.row for mention in mentions])
     later = np.array([mention.is_later for mention in mentions], bool)
-    names = [name for name in found.hits if name.endswith("pointing")]
-    hits = {name: found.hits[name] for name in names}
-    counted = {name: found.counted[name] for name in names if name in found.counted}
+    hits = {name: found.hits[name] for name in _POINTING}
+    counted = {name: found.counted[name] for name in _POINTING if name in found.counted}
     hits |= {"later_pointing": hits["pointing"], "later_centre_pointing": hits["centre_pointing"]}
     return Outcomes(hits=hits, counted={**counted, "later_pointing": later, "later_centre_pointing": later})
 

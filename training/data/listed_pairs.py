@@ -180,7 +180,7 @@ class ListedPairs:
         ]
         batch = collate(
             [
-                distorted(image, [caption], self.config.augmentation, seed=(self.seed, position, 4))
+                distorted(image, [caption], self.config.augmentation, seed=(self.seed, position, 6))
                 for position, caption, (_, image) in zip(positions, captions, pairs, strict=True)
             ],
             captions,
