@@ -1,6 +1,6 @@
 """Audits 1,000 captions of drawn scenes of which 5 % are wrong: how many suspects are wrong where 8 in 10 are found?
 
-    python -m benchmarks.audit BUNDLE [--scenes 1000] [--share 0.05] [--json OUT]
+    python -m benchmarks.audit BUNDLE [--scenes 1000] [--share 0.05] [--world full] [--size 128] [--json OUT]
 
 Scenes of the test split are drawn anew, a twentieth of their captions takes the place of its one-word edit, and
 `vernier audit` ranks them by their most suspicious word. Beside the precision stand the share of wrong captions (what a
@@ -12,7 +12,6 @@ import argparse
 import json
 import resource
 import sqlite3
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import scenes
-from benchmarks.index import provenance
+from benchmarks.report import made_by, write_report
 from evaluation.audit import audit
 from evaluation.ranking import BinaryRanking
 from runtime.encoder import Encoder
@@ -35,13 +34,16 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--scenes", type=int, default=1000)
     parser.add_argument("--share", type=float, default=0.05)
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--world", choices=sorted(scenes.WORLDS), default="full", help="that the bundle was trained on")
+    parser.add_argument("--size", type=int, default=128, help="of the pictures, in pixels")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     encoder = Encoder.load(asked.bundle)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        captions, is_wrong = draw(work, count=asked.scenes, share=asked.share, size_px=asked.size)
+        captions, is_wrong = draw(
+            work, count=asked.scenes, share=asked.share, size_px=asked.size, world=scenes.world_named(asked.world)
+        )
         started = time.perf_counter()
         seen = ranking(encoder, captions, work, work / "seen")
         seconds = time.perf_counter() - started
@@ -51,8 +53,7 @@ def main() -> None:
         limit = encoder.manifest.calibration.word_error_threshold
         called = seen >= limit
         result = {
-            **provenance(),
-            "command": "python -m " + " ".join(["benchmarks.audit", *sys.argv[1:]]),
+            **made_by("benchmarks.audit"),
             "bundle": {"name": encoder.manifest.name, "recipe": encoder.manifest.provenance.recipe},
             "captions": len(captions),
             "wrong": int(is_wrong.sum()),
@@ -71,20 +72,19 @@ def main() -> None:
             "captions_per_s": len(captions) / seconds,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
-    text = json.dumps(result, indent=2)
-    if asked.json:
-        asked.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    write_report(result, asked.json)
 
 
-def draw(folder: Path, *, count: int, share: float, size_px: int) -> tuple[list[dict[str, Any]], np.ndarray]:
+def draw(
+    folder: Path, *, count: int, share: float, size_px: int, world: scenes.World = scenes.WORLD
+) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Draw scenes into a folder; rows of a captions file, and which of them are wrong."""
     rng = np.random.default_rng(SEED)
     is_wrong = np.zeros(count, bool)
     is_wrong[rng.choice(count, round(share * count), replace=False)] = True
     rows = []
     for at in range(count):
-        scene = scenes.generate(SEED, at, split="test", size_px=size_px)
+        scene = scenes.generate(SEED, at, split="test", size_px=size_px, world=world)
         name = f"{at:06d}.png"
         scene.image.save(folder / name, compress_level=1)
         caption = scenes.edit_caption(scene, rng).caption if is_wrong[at] else scene.caption

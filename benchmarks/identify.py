@@ -12,7 +12,6 @@ five.
 import argparse
 import base64
 import io
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -23,7 +22,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from benchmarks.index import provenance
+from benchmarks.report import made_by, write_report
 from scenes import PhraseBox, Scene, generate
 
 SIZE_PX = 192
@@ -44,14 +43,11 @@ def main() -> int:
     given = parser.parse_args()
     with httpx.Client(base_url=given.url, timeout=60) as client:
         report = {
-            "provenance": {**provenance(), "command": "python -m " + " ".join(["benchmarks.identify", *sys.argv[1:]])},
+            "provenance": made_by("benchmarks.identify"),
             "bundle": client.get("/info").raise_for_status().json()["bundle"]["name"],
             **measure(client, num_scenes=given.scenes),
         }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if given.json:
-        given.json.write_text(text + "\n")
+    write_report(report, given.json)
     return 0
 
 

@@ -9,7 +9,6 @@ came over the wire, heads included; `all_bytes` also those of the data and of th
 """
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -19,7 +18,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.index import provenance
+from benchmarks.report import made_by, write_report
 
 PAGE_BYTES_AT_MOST = 300_000
 
@@ -42,7 +41,7 @@ def main() -> int:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         report = {
-            "provenance": {**provenance(), "command": "python -m " + " ".join(["benchmarks.page", *sys.argv[1:]])},
+            "provenance": made_by("benchmarks.page"),
             "chromium": browser.version,
             "ways": {
                 name: summed([visit(browser, given.url, **way) for _ in range(given.visits)])
@@ -50,10 +49,7 @@ def main() -> int:
             },
         }
         browser.close()
-    text = json.dumps(report, indent=2)
-    print(text)
-    if given.json:
-        given.json.write_text(text + "\n")
+    write_report(report, given.json)
     good = all(way["page_bytes"] <= PAGE_BYTES_AT_MOST and not way["elsewhere"] for way in report["ways"].values())
     return 0 if good else 1
 

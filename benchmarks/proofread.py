@@ -14,22 +14,20 @@ and is in no other number.
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 import scenes
-from benchmarks.index import provenance
+from benchmarks.report import Report, made_by, write_report
 from runtime.encoder import Encoder
 from runtime.proofread import proofread_many
 from runtime.word_judges import method_of
 
-Report = dict[str, Any]
 Key = TypeVar("Key")
 
 
@@ -46,17 +44,13 @@ def main() -> None:
         bundle = asked.bundle or random_bundle(Path(folder) / "random")
         encoder = Encoder.load(bundle, provider="cpu", num_threads=asked.threads)
     report = {
-        **provenance(),
-        "command": "python -m " + " ".join(["benchmarks.proofread", *sys.argv[1:]]),
+        **made_by("benchmarks.proofread"),
         "bundle": encoder.manifest.name,
         "recipe": encoder.manifest.provenance.recipe,
         "threads": asked.threads,
         **measure(encoder, num_captions=asked.captions, rounds=asked.rounds),
     }
-    text = json.dumps(report, indent=2)
-    if asked.json:
-        asked.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    write_report(report, asked.json)
 
 
 def measure(encoder: Encoder, *, num_captions: int, rounds: int) -> Report:

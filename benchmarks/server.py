@@ -33,14 +33,14 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from benchmarks.index import clustered, provenance
+from benchmarks.index import clustered
 from benchmarks.load import Load, closed_loop, one_by_one, open_loop, request_bytes
+from benchmarks.report import Report, made_by, write_report
 from index import Gallery, NewItem, open_gallery
 from runtime.encoder import Encoder
 from runtime.preprocess.image import decode_image
 from scenes import generate
 
-Report = dict[str, Any]
 _TOP_K = 10
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -436,21 +436,6 @@ def _picture_request(path: str, body: bytes, server: Server) -> bytes:
 def _turns(requests: Sequence[bytes]) -> Callable[[], bytes]:
     turn = itertools.cycle(requests)
     return lambda: next(turn)
-
-
-def made_by(module: str) -> Report:
-    """Say where, when and how this was measured."""
-    arguments = sys.argv[1 : sys.argv.index("--json")] if "--json" in sys.argv else sys.argv[1:]
-    command = "python -m " + " ".join([module, *arguments])
-    return {**provenance(), "command": command, "note": "the machine was shared with other work"}
-
-
-def write_report(report: Report, file: Path | None) -> None:
-    """Print a report, and write it as JSON when a file is named."""
-    text = json.dumps(report, indent=2, default=lambda value: round(float(value), 6))
-    print(text)
-    if file:
-        file.write_text(text + "\n")
 
 
 def _shown(options: argparse.Namespace) -> Report:

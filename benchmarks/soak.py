@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import Connection, request_bytes
-from benchmarks.server import Server, made_by, pictures, running, write_report
+from benchmarks.report import made_by, write_report
+from benchmarks.server import Server, pictures, running
 from runtime.encoder import Encoder
 from scenes import generate
 

@@ -18,6 +18,7 @@ METRICS: Mapping[str, tuple[str, str | None]] = {
     "proofreading.auroc_above_blind": ("word AUROC above its control", None),
     "proofreading.judged_auroc": ("… among words that can be wrong", "proofreading.blind_judged_auroc"),
     "proofreading.ap": ("word average precision", "proofreading.blind_ap"),
+    "proofreading.pair_accuracy": ("the wrong caption has the worse word", "proofreading.blind_pair_accuracy"),
     "proofreading.word_top1": ("most suspicious word is wrong", "proofreading.blind_word_top1"),
     "proofreading.correction_top1": ("first suggestion is right", "proofreading.blind_correction_top1"),
     "grounding.pointing": ("pointing", "grounding.blind_pointing"),

@@ -3,7 +3,9 @@
 From hard negatives whose `diff` is known. *AUROC* and *AP* are over words: the changed words of the wrong captions are
 the positives; their other words and all words of the true captions are the negatives. *Word top-1* is over wrong
 captions: is the most suspicious word a wrong one (a tie with a right word is a miss)? *Correction top-1* is over
-captions with one word in place of another: is the first suggestion at that word the word that was there?
+captions with one word in place of another: is the first suggestion at that word the word that was there? *Pair
+accuracy* is over rows: is the worst word of the wrong caption more suspicious than the worst of the true one (a tie is
+a miss)?
 
 *Judged AUROC* is over words that can be wrong at all: the wrong ones, and of the right ones those that somewhere in the
 rows stand in another's place, or have another in theirs. Who knows that articles, prepositions and what no edit ever
@@ -86,9 +88,18 @@ class JudgedRow:
             if overlaps(word.span, span)
         )
 
+    def is_told(self) -> bool:
+        """Whether the worst word of the wrong caption is more suspicious than that of the true one."""
+        worst, other = (max((word.error for word in side), default=0.0) for side in (self.negative, self.caption))
+        return worst > other
+
     def outcome(self) -> dict[str, bool | None]:
         """The rates that this row counts in, by name."""
-        return {"word_top1": self.top1(), "correction_top1": self.correction()}
+        return {
+            "pair_accuracy": self.is_told(),
+            "word_top1": self.top1(),
+            "correction_top1": self.correction(),
+        }
 
 
 def summarise(
@@ -151,6 +162,7 @@ def _statistic(rows: Sequence[JudgedRow | None]) -> Statistic:
     ranking, judged = BinaryRanking.of(ranked, is_wrong), BinaryRanking.of(ranked[is_open], is_wrong[is_open])
     is_right = np.array([is_clean and word.error > 0 for _, word, _, is_clean in words], bool)
     at_rows = np.array([at for at, _ in given], np.int64)
+    told = np.array([row.is_told() for _, row in given], bool)
     top1 = np.array([row.top1() for _, row in given], bool)
     corrections = [(at, hit) for at, row in given if (hit := row.correction()) is not None]
     at_corrections = np.array([at for at, _ in corrections], np.int64)
@@ -162,6 +174,7 @@ def _statistic(rows: Sequence[JudgedRow | None]) -> Statistic:
             "auroc": ranking.auroc(word_weights),
             "judged_auroc": judged.auroc(word_weights[is_open]),
             "ap": ranking.average_precision(word_weights),
+            "pair_accuracy": weighted_rate(told, weights[at_rows]),
             "word_top1": weighted_rate(top1, weights[at_rows]),
             "correction_top1": weighted_rate(corrected, weights[at_corrections]),
             "recall": weighted_rate(called, word_weights * is_wrong),

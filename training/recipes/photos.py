@@ -66,7 +66,7 @@ def proof_reader(data: Path | None = None) -> TrainConfig:
     """A proof-reader above the frozen towers of `lit`, which alone learns; the dual encoder stays as it is.
 
     vernier train --recipe training.recipes.photos:proof_reader --data DIR --workdir runs/photos/proof-reader
-        --start-from runs/photos/work
+        --start-from runs/photos/work/checkpoints/step-0000330
 
     Wrong words are guessed by a small language model of the training captions: MiniLM has no head that guesses words.
     """

@@ -46,6 +46,7 @@ def test_proofreading_by_hand():
     assert group["count_words"] == 18
     assert group["count_corrections"] == 2
     assert group["word_top1"] == pytest.approx(1 / 3)  # found; another word is worse; a tie is a miss
+    assert group["pair_accuracy"] == pytest.approx(2 / 3)  # 0.9 beside 0.2, 0.7 beside 0.8, 0.6 beside 0.1
     assert group["correction_top1"] == 0.5  # casing does not matter
     positives, negatives = [0.9, 0.5, 0.6], [0, 0.1, 0.2, 0, 0.2, 0, 0.1, 0.8, 0, 0.7, 0, 0.1, 0.1, 0, 0.6]
     labels = [1] * 3 + [0] * 15
@@ -118,7 +119,7 @@ def test_every_number_has_an_interval_around_it():
     assert set(group["interval"]) == {
         f"{side}{name}"
         for side in ("", "blind_")
-        for name in ("auroc", "judged_auroc", "ap", "word_top1", "correction_top1", "recall", "false_alarms")
+        for name in "auroc judged_auroc ap pair_accuracy word_top1 correction_top1 recall false_alarms".split()
     }
 
 
