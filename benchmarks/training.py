@@ -1,12 +1,15 @@
 """Measures the training loop against a plain PyTorch loop that does the same forward, backward and optimizer work.
 
     python -m benchmarks.training [--recipe MODULE:FUNCTION] [--pairs N] [--rounds N] [--json OUT]
+        [--beside MODULE:FUNCTION --at-most RATIO]
 
 Both loops step the same model with the same optimizer on the same batches, which lie in memory, in turns: a round is
 one step of each. So ratios hold on a busy machine; they are of CPU seconds on a CPU, where other work disturbs the
 clock, and of seconds on a GPU. Every objective takes part from the first step on. Peak memory is that of the steps of
 each loop; on a CPU it is the process's resident memory, which keeps what either loop once had. The share of waiting for
 data is that of the loop with the recipe's own source and loader processes. Checkpoints and validation are left out.
+
+With `--beside` a third loop takes part, that of another recipe: what a step of the one costs in steps of the other.
 """
 
 import argparse
@@ -51,19 +54,25 @@ def main() -> int:
     parser.add_argument(
         "--waiting-steps", type=int, default=10, help="over which waiting for data is measured; 1: it is not"
     )
+    parser.add_argument("--beside", help="another recipe whose steps are taken in turns with these")
+    parser.add_argument("--at-most", type=float, help="how many times its step this recipe's may take")
     parser.add_argument("--workers", type=int, default=1, help="processes that make batches")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     config = comparable(load_recipe(arguments.recipe), arguments.pairs, arguments.workers)
     report = {"provenance": provenance(), "recipe": config.recipe, "pairs": config.batch_size}
     with tempfile.TemporaryDirectory() as folder:
-        report |= compared(config, Path(folder), rounds=arguments.rounds)
+        other = load_recipe(arguments.beside) if arguments.beside else None
+        beside = None if other is None else comparable(other, arguments.pairs, arguments.workers)
+        report |= compared(config, Path(folder), rounds=arguments.rounds, beside=beside)
         # the first batch belongs to the loader's start, so one step tells nothing
         steps = arguments.waiting_steps
         report["waiting"] = waiting(config, Path(folder), steps=steps) if steps > 1 else None
     report["targets"] = {"ratio": report["ratio"] <= _TARGET_RATIO}
     if report["waiting"] is not None:
         report["targets"]["waiting"] = report["waiting"]["share"] < _TARGET_WAITING
+    if beside is not None and arguments.at_most is not None:
+        report["targets"]["beside"] = report["beside"]["ratio"] <= arguments.at_most
     text = json.dumps(report, indent=2)
     print(text)
     if arguments.json:
@@ -87,16 +96,13 @@ def comparable(config: TrainConfig, pairs: int, workers: int) -> TrainConfig:
     )
 
 
-def compared(config: TrainConfig, workdir: Path, *, rounds: int) -> Report:
-    """Step times and peak memory of both loops."""
-    source = opened(config)
-    held = InMemory(source, [source[step] for step in range(_BATCHES)])
-    trainer = without_checkpoints(Trainer(dataclasses.replace(config, num_workers=0), held, workdir))
+def compared(config: TrainConfig, workdir: Path, *, rounds: int, beside: TrainConfig | None = None) -> Report:
+    """Step times and peak memory of both loops, and of that of another recipe where there is one."""
+    trainer, held = ready(config, workdir)
     plain = PlainLoop(trainer, held)
-    loops: dict[str, Callable[[], object]] = {
-        "vernier": lambda: trainer.run(max_steps=1, report=lambda report: None),
-        "plain": plain.step,
-    }
+    loops: dict[str, Callable[[], object]] = {"vernier": one_step(trainer), "plain": plain.step}
+    if beside is not None:
+        loops["beside"] = one_step(ready(beside, workdir)[0])
     measured: dict[str, list[Measure]] = {name: [] for name in loops}
     for round_ in range(rounds + 1):
         for name in sorted(loops, reverse=bool(round_ % 2)):  # neither always goes first
@@ -107,21 +113,37 @@ def compared(config: TrainConfig, workdir: Path, *, rounds: int) -> Report:
     ratios = [
         getattr(one, clock) / getattr(other, clock) for one, other in zip(kept["vernier"], kept["plain"], strict=True)
     ]
+    timed: dict[str, Report] = {
+        name: {
+            "median_cpu_s": round(statistics.median(value.cpu_seconds for value in values), 4),
+            "median_s": round(statistics.median(value.seconds for value in values), 4),
+            "peak_memory_mib": round(max(value.peak_bytes for value in values) / _MEBIBYTE),
+        }
+        for name, values in kept.items()
+    }
+    if beside is not None:
+        ratio = round(median["vernier"] / median["beside"], 4)
+        timed["beside"] = {"recipe": beside.recipe, "ratio": ratio, **timed["beside"]}
     return {
         "parameters": sum(weight.numel() for weight in trainer.model.parameters()),
         "rounds": rounds,
         "ratio": round(median["vernier"] / median["plain"], 4),
         "ratio_of_rounds": {"least": round(min(ratios), 4), "most": round(max(ratios), 4)},
         "ratio_of": clock,
-        **{
-            name: {
-                "median_cpu_s": round(statistics.median(value.cpu_seconds for value in values), 4),
-                "median_s": round(statistics.median(value.seconds for value in values), 4),
-                "peak_memory_mib": round(max(value.peak_bytes for value in values) / _MEBIBYTE),
-            }
-            for name, values in kept.items()
-        },
+        **timed,
     }
+
+
+def ready(config: TrainConfig, workdir: Path) -> tuple[Trainer, "InMemory"]:
+    """A trainer whose batches lie in memory."""
+    source = opened(config)
+    held = InMemory(source, [source[step] for step in range(_BATCHES)])
+    return without_checkpoints(Trainer(dataclasses.replace(config, num_workers=0), held, workdir)), held
+
+
+def one_step(trainer: Trainer) -> Callable[[], object]:
+    """A step of its loop, as it is called again and again."""
+    return lambda: trainer.run(max_steps=1, report=lambda report: None)
 
 
 def waiting(config: TrainConfig, workdir: Path, *, steps: int) -> Report:

@@ -11,6 +11,7 @@ from tests.numerics.small import small_batch, small_model
 from tests.unit.training.test_towers import base
 from training.model.fusion_encoder import FusionLayer, TransformerFusion
 from training.model.pair_model import PairModel
+from training.model.transformer import Attention, key_bias
 from training.model.word_maps import word_maps
 
 _STEP = 1e-5
@@ -131,3 +132,18 @@ def test_what_has_no_maps_says_so():
     model.fusion_encoder = None
     with pytest.raises(ValueError, match="has none"):
         word_maps(model, *tokens)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_fused_attention_gathers_what_written_out_attention_gathers(masked: bool) -> None:
+    torch.manual_seed(2)
+    attention = Attention(8, 2, memory_width=6).double()
+    queries, memory = torch.randn(3, 4, 8, dtype=torch.float64), torch.randn(3, 5, 6, dtype=torch.float64)
+    bias = key_bias(torch.tensor([[True] * 5, [True] * 2 + [False] * 3, [True] + [False] * 4])) if masked else None
+    results = []
+    for gather in (attention.fused, lambda *given: attention.with_weights(*given)[0]):
+        leaf = memory.clone().requires_grad_()
+        out = gather(queries, leaf, bias)
+        results.append((out, torch.autograd.grad(out.square().sum(), leaf)[0]))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
