@@ -29,11 +29,11 @@ class TokenInteractionConfig:
 
     images: int = 4  # pictures of a step of whose regions interactions may be sampled
     guessed_images: int = 16  # more of them, of whose regions interactions are taken where the network is sure
-    samples: int = 4  # coalitions drawn for each region
+    samples: int = 2  # coalitions drawn for each region
     credit: Literal["value", "interaction"] = "value"  # phi([R]), or what it is over its members' (the paper's)
     member: float = 0.3  # membership from which a patch is in its region's team
     always_sampled_steps: int = 40  # in the first so many steps the network is not believed
-    doubt_weight: float = 1.0  # beta: what a doubt costs, in variances of what is sampled
+    doubt_weight: float = 4.0  # beta, in variances of what is sampled: at 4 a doubt is half of the expected error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
