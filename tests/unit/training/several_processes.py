@@ -12,7 +12,7 @@ from training.config import TrainConfig
 from training.distributed import is_first, world_size
 from training.model import VisualDictionaryConfig
 from training.model.momentum import MomentumConfig
-from training.objectives import ItcConfig, ItmConfig, MlmConfig, WeightedObjective
+from training.objectives import ItcConfig, ItmConfig, MlmConfig, SoftMaskConfig, WeightedObjective
 from training.parallel import joined
 from training.trainer import Trainer
 
@@ -33,6 +33,7 @@ ALL_OBJECTIVES = plain_config(
         WeightedObjective(name="itc", objective=ItcConfig()),
         WeightedObjective(name="itm", objective=ItmConfig()),
         WeightedObjective(name="mlm", objective=MlmConfig(), start_step=1),
+        WeightedObjective(name="soft_mask", objective=SoftMaskConfig(), start_step=1),
     ),
 )
 
