@@ -74,6 +74,7 @@ def checked_item(item: NewItem, *, dim: int) -> NewItem:
         )
     return dataclasses.replace(
         item,
+        features=None if item.image_embedding is None else item.features,
         image_embedding=_checked_vector(item.image_embedding, dim=dim, what=f"image embedding of {item.id!r}"),
         text_embedding=_checked_vector(item.text_embedding, dim=dim, what=f"text embedding of {item.id!r}"),
     )

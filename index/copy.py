@@ -1,6 +1,7 @@
 """Copies a gallery into another one, of a folder or in Milvus, and compares the two.
 
-Items come over with their vectors, texts, metadata and pictures, but not the times at which they were stored. Run
+Items come over with their vectors, texts, metadata, pictures and what is kept of those (as it is in the source; Milvus
+keeps nothing), but not the times at which they were stored. Run
 again it goes on: what is in the destination as it is in the source is passed over. Items that the source does not have
 are left alone in the destination, and reported.
 """
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from index.features import ARRAYS
 from index.gallery import Gallery
 from index.records import TARGETS, Item, NewItem, canonical
 from runtime.errors import GalleryError
@@ -118,6 +120,7 @@ def _whole(gallery: Gallery, items: Sequence[Item]) -> list[NewItem]:
     ids = [item.id for item in items]
     images, texts = (gallery.vectors(ids, target=target) for target in TARGETS)
     pictures = gallery.pictures(ids)
+    features = gallery.features(ids, tuple(ARRAYS))
     return [
         NewItem(
             id=item.id,
@@ -126,6 +129,7 @@ def _whole(gallery: Gallery, items: Sequence[Item]) -> list[NewItem]:
             text=item.text,
             metadata=item.metadata,
             picture=pictures.get(item.id),
+            features=features.get(item.id),
             content_digest=item.content_digest,
         )
         for item in items

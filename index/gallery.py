@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from index.cards import Cards
+from index.features import Kept, Part, PatchTokens
 from index.filters import Filter
 from index.generations import Pending, Reembedded
 from index.local import LocalGallery
@@ -59,6 +60,11 @@ class Gallery(Protocol):
         """
         ...
 
+    @property
+    def patch_tokens(self) -> PatchTokens:
+        """How what belongs to a picture's patches is kept."""
+        ...
+
     def info(self) -> GalleryInfo:
         """Say what the gallery is and how much is in it."""
         ...
@@ -93,6 +99,10 @@ class Gallery(Protocol):
 
     def pictures(self, ids: Sequence[str]) -> dict[str, bytes]:
         """Return the stored JPEGs of those of these items that have one, by id."""
+        ...
+
+    def features(self, ids: Sequence[str], parts: Collection[Part]) -> dict[str, Kept]:
+        """Return, by id, those of these parts that are kept of those of these items that have any."""
         ...
 
     def delete(self, item_id: str) -> bool:
@@ -166,6 +176,7 @@ def open_gallery(
     create: bool = False,
     read_only: bool = False,
     cards: Cards | None = None,
+    patch_tokens: PatchTokens | None = None,
 ) -> Gallery:
     """Open a gallery.
 
@@ -177,19 +188,30 @@ def open_gallery(
         create: make it when it is not there; `space` and `dim` must be given.
         read_only: take no lock and write nothing. Any number may read beside the one that writes, and see its writes.
         cards: GPUs that `upkeep` lets search a large gallery's folder; they outlive the gallery. Not for Milvus.
+        patch_tokens: of a gallery that is made here, how what belongs to a picture's patches is kept; int8 when None.
+            Milvus keeps nothing of pictures but their vectors, and refuses to be asked for more.
 
     Raises:
         GalleryError: `unknown_gallery`, `space_mismatch`, `gallery_locked`, `gallery_name_invalid`,
-            `gallery_damaged`, `gallery_too_new`, `gallery_read_only`, `gallery_uri_invalid`, `gallery_unreachable`.
+            `gallery_damaged`, `gallery_too_new`, `gallery_read_only`, `gallery_uri_invalid`, `gallery_unreachable`,
+            `features_unsupported`.
     """
     if str(uri).startswith(f"{SCHEME}://"):
         from index.milvus import MilvusGallery
 
         address = MilvusAddress.parse(str(uri))
+        if create and patch_tokens not in (None, "none"):
+            raise GalleryError(
+                "a gallery in Milvus keeps no patch tokens, regions or codes: rerank and explain look at the stored "
+                "pictures there. Make it without --patch-tokens, or make a gallery in a folder.",
+                code="features_unsupported",
+            )
         return MilvusGallery(address, space=space, dim=dim, create=create, read_only=read_only)
     if "://" in str(uri):
         raise GalleryError(f"{uri}: a gallery is a folder, or milvus://HOST:PORT/NAME.", code="gallery_uri_invalid")
-    return open_folder(uri, space=space, dim=dim, create=create, read_only=read_only, cards=cards)
+    return open_folder(
+        uri, space=space, dim=dim, create=create, read_only=read_only, cards=cards, patch_tokens=patch_tokens
+    )
 
 
 def open_folder(
@@ -200,6 +222,15 @@ def open_folder(
     create: bool = False,
     read_only: bool = False,
     cards: Cards | None = None,
+    patch_tokens: PatchTokens | None = None,
 ) -> LocalGallery:
     """Open the gallery of a folder; see `open_gallery`."""
-    return LocalGallery(Path(folder), space=space, dim=dim, create=create, read_only=read_only, cards=cards)
+    return LocalGallery(
+        Path(folder),
+        space=space,
+        dim=dim,
+        create=create,
+        read_only=read_only,
+        cards=cards,
+        patch_tokens=patch_tokens,
+    )

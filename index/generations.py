@@ -5,6 +5,7 @@ back to. Whoever stores or deletes an item drops its other vectors in the same t
 never of another content than the item; a migration, or a rollback, makes what is missing.
 
     standby_image_vectors, standby_text_vectors     as the tables in use
+    standby_image_features                          as that in use; see feature_rows.py
     gallery: standby_space, standby_dim             of what these vectors are; absent while there is no other generation
 """
 
@@ -12,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 
+from index import feature_rows
+from index.features import Kept
 from index.records import TARGETS, Floats, Target
-from index.state import STANDBY_TABLE, VECTOR_TABLE, Identity
+from index.state import FEATURE_TABLE, STANDBY_FEATURE_TABLE, STANDBY_TABLE, VECTOR_TABLE, Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +42,11 @@ class Pending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reembedded:
-    """A pending item's vectors in the other space, one for each of its targets."""
+    """A pending item's vectors in the other space, one for each of its targets, and what is kept of its picture."""
 
     item: Pending
     vectors: dict[Target, Floats]
+    features: Kept | None = None
 
 
 CREATE = ";".join(
@@ -70,14 +74,14 @@ def begin(connection: Connection, identity: Identity) -> None:
 
 def discard(connection: Connection) -> None:
     """Forget the other generation."""
-    for table in STANDBY_TABLE.values():
+    for table in (*STANDBY_TABLE.values(), STANDBY_FEATURE_TABLE):
         connection.execute(f"DELETE FROM {table}")
     connection.execute("DELETE FROM gallery WHERE key IN ('standby_space', 'standby_dim')")
 
 
 def forget_row(connection: Connection, row: int) -> None:
     """Drop an item's other vectors: it is stored anew, or deleted."""
-    for table in STANDBY_TABLE.values():
+    for table in (*STANDBY_TABLE.values(), STANDBY_FEATURE_TABLE):
         connection.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
 
 
@@ -106,25 +110,31 @@ def read_pending(connection: Connection, rows: Sequence[int]) -> list[Pending]:
 def put(connection: Connection, items: Sequence[Reembedded]) -> None:
     """Store vectors of the other generation, but for items that were stored anew or deleted meanwhile."""
     for entry in items:
-        now = _pending(connection, int(entry.item.key), with_parts=False)
-        if now is None or now.stamp != entry.item.stamp or now.targets != entry.item.targets:
+        if not is_as_read(connection, entry.item):
             continue
         for target, vector in entry.vectors.items():
             connection.execute(
                 f"INSERT OR REPLACE INTO {STANDBY_TABLE[target]} VALUES (?, ?)",
-                (now.key, vector.astype("<f4", copy=False).tobytes()),
+                (entry.item.key, vector.astype("<f4", copy=False).tobytes()),
             )
+        feature_rows.put(connection, int(entry.item.key), entry.features, table=STANDBY_FEATURE_TABLE)
+
+
+def is_as_read(connection: Connection, item: Pending) -> bool:
+    """Say whether an item is still what it was when it was read: neither stored anew nor deleted."""
+    now = _pending(connection, int(item.key), with_parts=False)
+    return now is not None and now.stamp == item.stamp and now.targets == item.targets
 
 
 def swap(connection: Connection, *, version: int) -> None:
     """Change the generation in use with the other one. Snapshots and the log of changes begin anew at `version`."""
     other = standby(connection)
     assert other is not None
-    for target in TARGETS:
-        in_use, beside = VECTOR_TABLE[target], STANDBY_TABLE[target]
-        connection.execute(f"ALTER TABLE {in_use} RENAME TO swapping_vectors")
+    pairs = [(VECTOR_TABLE[target], STANDBY_TABLE[target]) for target in TARGETS]
+    for in_use, beside in [*pairs, (FEATURE_TABLE, STANDBY_FEATURE_TABLE)]:
+        connection.execute(f"ALTER TABLE {in_use} RENAME TO swapping")
         connection.execute(f"ALTER TABLE {beside} RENAME TO {in_use}")
-        connection.execute(f"ALTER TABLE swapping_vectors RENAME TO {beside}")
+        connection.execute(f"ALTER TABLE swapping RENAME TO {beside}")
     used = dict(connection.execute("SELECT key, value FROM gallery WHERE key IN ('space', 'dim')"))
     exchanged = {"space": other.space, "dim": other.dim, "standby_space": used["space"], "standby_dim": used["dim"]}
     connection.executemany("INSERT OR REPLACE INTO gallery VALUES (?, ?)", list(exchanged.items()))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.checks import content_digest
+from index.features import ARRAYS, is_kept_to_proofread, keep
 from index.gallery import Gallery
 from index.records import Floats, Item, NewItem, Outcome, canonical
 from index.sources import Source, list_sources
@@ -164,24 +165,34 @@ def _prepare(encoder: Encoder, source: Source, stored: Item | None, picture_px: 
 
 def _encoded(gallery: Gallery, encoder: Encoder, batch: Sequence[_Prepared]) -> list[NewItem]:
     """Return the items to store; of known content, with the vectors that are there."""
-    pixels = [entry.pixels for entry in batch if entry.pixels is not None]
+    seen = [entry for entry in batch if entry.pixels is not None]
     texts = [entry.source.text for entry in batch if not entry.is_known and entry.source.text is not None]
-    images = iter(encoder.embed_pixels(pixels).embedding if pixels else ())
+    to_proofread = is_kept_to_proofread(encoder, gallery.patch_tokens)
+    found = encoder.embed_pixels(
+        [entry.pixels for entry in seen if entry.pixels is not None], to_proofread=to_proofread
+    )
+    kept = keep(encoder, found, [entry.picture for entry in seen if entry.picture is not None], gallery.patch_tokens)
+    images = iter(zip(found.embedding, kept, strict=True))
     sentences = iter(encoder.embed_texts(texts).embedding if texts else ())
-    return [
-        _known_item(gallery, entry)
-        if entry.is_known
-        else NewItem(
-            id=entry.source.id,
-            image_embedding=None if entry.pixels is None else next(images),
-            text_embedding=None if entry.source.text is None else next(sentences),
-            text=entry.source.text,
-            metadata=entry.source.metadata,
-            picture=entry.picture,
-            content_digest=entry.digest,
+    items: list[NewItem] = []
+    for entry in batch:
+        if entry.is_known:
+            items.append(_known_item(gallery, entry))
+            continue
+        image, features = (None, None) if entry.pixels is None else next(images)
+        items.append(
+            NewItem(
+                id=entry.source.id,
+                image_embedding=image,
+                text_embedding=None if entry.source.text is None else next(sentences),
+                text=entry.source.text,
+                metadata=entry.source.metadata,
+                picture=entry.picture,
+                features=features,
+                content_digest=entry.digest,
+            )
         )
-        for entry in batch
-    ]
+    return items
 
 
 def _known_item(gallery: Gallery, entry: _Prepared) -> NewItem:
@@ -193,5 +204,6 @@ def _known_item(gallery: Gallery, entry: _Prepared) -> NewItem:
         text=entry.source.text,
         metadata=entry.source.metadata,
         picture=gallery.picture(item_id),
+        features=gallery.features([item_id], tuple(ARRAYS)).get(item_id),
         content_digest=entry.digest,
     )

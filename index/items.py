@@ -8,6 +8,7 @@ a row in it is looked up again, and either has a vector or has none any more.
     items         one row per item; a row number is never used twice, and a replaced item keeps its own
     image_vectors, text_vectors     float32 little-endian, [dim]
     pictures      the small JPEG to show
+    image_features      what else is kept of a picture; see feature_rows.py
     attributes    every scalar of the metadata, in the order of an index: filters read this
     changes       version, row
     snapshots     which snapshots on disk belong to this history
@@ -15,7 +16,7 @@ a row in it is looked up again, and either has a vector or has none any more.
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection
@@ -24,18 +25,19 @@ from typing import Any
 import numpy as np
 import orjson
 
-from index import generations
+from index import feature_rows, generations
 from index.database import Database
+from index.features import Kept, Part, PatchTokens
 from index.filters import NULL, Filter, kind_of
 from index.matching import matching_rows
 from index.records import TARGETS, Floats, Item, Leaf, Metadata, NewItem, Outcome, Target, canonical, leaves
-from index.state import LOOKUP, Change, Identity, State, marks, stored_version, vector_tables
+from index.state import LOOKUP, Change, Identity, State, feature_table, marks, stored_version, vector_tables
 from index.vectors import Rows
 from runtime.errors import GalleryError
 
 FILE = "items.sqlite"
-SCHEMA_VERSION = 2
-_WITHOUT_GENERATIONS = 1
+SCHEMA_VERSION = 3
+_OLDER = (1, 2)  # without the other generation, without features
 
 _ATTRIBUTES = """
 CREATE TABLE attributes (
@@ -65,6 +67,7 @@ CREATE TABLE pictures (row INTEGER PRIMARY KEY, jpeg BLOB NOT NULL);
 CREATE TABLE changes (version INTEGER NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (version, row)) WITHOUT ROWID;
 CREATE TABLE snapshots (id TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
 {generations.CREATE};
+{feature_rows.CREATE};
 """
 
 
@@ -79,26 +82,33 @@ _ITEM_COLUMNS = """
 class ItemStore:
     """The SQLite file of a gallery, read and written as items."""
 
-    def __init__(self, folder: Path, *, create: Identity | None = None, read_only: bool = False) -> None:
-        """Open the file, or make it when `create` is given and there is none.
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        create: Identity | None = None,
+        read_only: bool = False,
+        patch_tokens: PatchTokens = "none",
+    ) -> None:
+        """Open the file, or make it when `create` is given and there is none, keeping `patch_tokens` so.
 
         Raises:
             GalleryError: `gallery_damaged`, `gallery_too_new`, `gallery_read_only`, …
         """
         self.database = Database(folder / FILE, read_only=read_only)
         try:
-            self._open(folder, create)
+            self._open(folder, create, patch_tokens)
         except BaseException:
             self.database.close()
             raise
 
-    def _open(self, folder: Path, create: Identity | None) -> None:
+    def _open(self, folder: Path, create: Identity | None, patch_tokens: PatchTokens) -> None:
         if create is not None:
-            self._create(create)
+            self._create(create, patch_tokens)
         with self.database.reading() as connection:
             settings = _settings(connection, folder)
-        if settings.get("schema_version") == _WITHOUT_GENERATIONS:
-            self._add_generations()
+        if settings.get("schema_version") in _OLDER:
+            self._bring_up_to_date()
         elif settings.get("schema_version") != SCHEMA_VERSION:
             raise GalleryError(
                 f"{folder} has schema version {settings.get('schema_version')}; this program reads {SCHEMA_VERSION}. "
@@ -107,6 +117,8 @@ class ItemStore:
             )
         self.identity = Identity(space=str(settings["space"]), dim=int(settings["dim"]))
         self.version = int(settings["version"])
+        # galleries of older programs keep nothing that belongs to patches until they are told to
+        self.patch_tokens: PatchTokens = settings.get("patch_tokens", "none")
 
     def of(self, identity: Identity) -> "ItemStore":
         """Return the same file, for the generation of vectors of another space."""
@@ -144,7 +156,7 @@ class ItemStore:
             if found is not None:
                 row, metadata = found
                 _forget_attributes(connection, row, orjson.loads(metadata))
-                for table in ("image_vectors", "text_vectors", "pictures", "items"):
+                for table in ("image_vectors", "text_vectors", "pictures", "image_features", "items"):
                     connection.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
                 generations.forget_row(connection, row)
                 change.gone.add(row)
@@ -193,6 +205,11 @@ class ItemStore:
                 f"SELECT vector FROM {table} WHERE row = (SELECT row FROM items WHERE id = ?)", (item_id,)
             ).fetchone()
         return None if found is None else np.frombuffer(found[0], "<f4").astype(np.float32)
+
+    def features(self, ids: Sequence[str], parts: Collection[Part]) -> dict[str, Kept]:
+        """Return, by id, those of these parts that are kept of those of these items that have any."""
+        with self.database.reading() as connection:
+            return feature_rows.read(connection, ids, parts, table=feature_table(connection, self.identity))
 
     def page(self, *, after_row: int, limit: int, rows: Rows | None = None) -> list[tuple[int, Item]]:
         """Return up to `limit` items of rows beyond `after_row`, by row; of `rows` (sorted) only, when given."""
@@ -252,6 +269,47 @@ class ItemStore:
         with self.database.writing() as connection:
             generations.discard(connection)
 
+    # Features that are made later
+
+    def keep_patch_tokens(self, patch_tokens: PatchTokens) -> None:
+        """Keep what belongs to patches so from now on; what is kept already stays as it is."""
+        with self.database.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO gallery VALUES ('patch_tokens', ?)", (patch_tokens,))
+        self.patch_tokens = patch_tokens
+
+    def lacking_features(self, parts: Collection[Part], *, after_row: int, limit: int) -> list[generations.Pending]:
+        """Return items with a stored picture that lack one of these parts, by row; `key` is the row."""
+        with self.database.reading() as connection:
+            rows = feature_rows.lacking(connection, parts, after_row=after_row, limit=limit)
+            return generations.read_pending(connection, rows)
+
+    def feature_counts(self, parts: Collection[Part]) -> feature_rows.FeatureCounts:
+        """Count the pictures that have all of these parts, and those that have not."""
+        with self.database.reading() as connection:
+            return feature_rows.counts(connection, parts)
+
+    def codes(self) -> tuple[list[str], list[Kept]]:
+        """Return id and codes of every picture that has some."""
+        with self.database.reading() as connection:
+            found = list(feature_rows.codes(connection))
+        return [item_id for item_id, _ in found], [kept for _, kept in found]
+
+    def put_features(self, items: Sequence[tuple[generations.Pending, Kept]]) -> int:
+        """Store features, but for items that were stored anew or deleted meanwhile; return of how many."""
+        number = 0
+        with self.database.writing() as connection:
+            self._refuse_other_generation(connection)
+            for item, kept in items:
+                if generations.is_as_read(connection, item):
+                    feature_rows.put(connection, int(item.key), kept)
+                    number += 1
+        return number
+
+    def forget_features(self) -> None:
+        """Drop the features of all pictures."""
+        with self.database.writing() as connection:
+            connection.execute(f"DELETE FROM {feature_table(connection, self.identity)}")
+
     # Snapshots
 
     def note_snapshot(self, snapshot_id: str, version: int) -> None:
@@ -280,16 +338,16 @@ class ItemStore:
                 code="gallery_switched",
             )
 
-    def _add_generations(self) -> None:
-        """Bring a file that was made before there were generations up to date; one opened read-only needs none."""
+    def _bring_up_to_date(self) -> None:
+        """Add the tables that a file of an older program lacks; one opened read-only does without them."""
         if self.database.read_only:
             return
         with self.database.writing() as connection:
-            for statement in generations.CREATE.split(";"):
+            for statement in f"{generations.CREATE};{feature_rows.CREATE}".split(";"):
                 connection.execute(statement)
             connection.execute("UPDATE gallery SET value = ? WHERE key = 'schema_version'", (SCHEMA_VERSION,))
 
-    def _create(self, identity: Identity) -> None:
+    def _create(self, identity: Identity, patch_tokens: PatchTokens) -> None:
         with self.database.maintaining() as connection:
             has_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if has_tables:
@@ -303,6 +361,7 @@ class ItemStore:
                     ("dim", identity.dim),
                     ("version", 0),
                     ("log_floor", 0),
+                    ("patch_tokens", patch_tokens),
                 ],
             )
             connection.execute("COMMIT")
@@ -341,6 +400,7 @@ def _upsert_one(connection: Connection, item: NewItem, change: Change) -> Outcom
     else:
         stored, row = _item(found), found[0]
         if _is_same(stored, item):
+            _add_features(connection, row, item)
             return "unchanged"
         _forget_attributes(connection, row, stored.metadata)
         connection.execute(
@@ -364,7 +424,18 @@ def _put_parts(connection: Connection, row: int, item: NewItem, *, is_new: bool)
             connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (row, blob))
         elif not is_new:
             connection.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
+    if item.features is not None or not is_new:
+        feature_rows.put(connection, row, item.features)
     _put_attributes(connection, row, item.metadata)
+
+
+def _add_features(connection: Connection, row: int, item: NewItem) -> None:
+    """Keep the features of an item that is stored already, if it has none: an older program stored it."""
+    if (
+        item.features is not None
+        and not connection.execute("SELECT 1 FROM image_features WHERE row = ?", (row,)).fetchone()
+    ):
+        feature_rows.put(connection, row, item.features)
 
 
 def _put_attributes(connection: Connection, row: int, metadata: Metadata) -> None:

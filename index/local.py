@@ -24,11 +24,15 @@ from index.candidates import KindName
 from index.cards import Cards
 from index.checks import check_gallery_name, checked_item, checked_queries
 from index.codecs import CodecName
+from index.feature_rows import FeatureCounts
+from index.features import DEFAULT_PATCH_TOKENS, Kept, Part, PatchTokens, codes_of
 from index.filters import Filter
+from index.generations import Pending
 from index.items import FILE, ItemStore
 from index.large_index import EXACT_UP_TO, LargeIndex
 from index.locks import FolderLock
 from index.memory import Memory
+from index.near_duplicates import SAME_CODES, SAME_VECTORS, NearDuplicates, by_codes, by_vectors
 from index.obedience import prove_filters_are_obeyed
 from index.placing import bring_to_card
 from index.records import TARGETS, Floats, GalleryInfo, Item, Match, Metadata, NewItem, Outcome, Page, Target
@@ -61,6 +65,8 @@ DEFAULT_VECTORS: CodecName = "float16"
 _LOCK = "lock"
 _MOST_STALE = 1.5  # positions for each vector that is still there; with more, the index is made anew
 _CACHED_FILTERS = 8
+_NEIGHBOURS = 6
+_NEIGHBOURS_AT_ONCE = 64
 _SNAPSHOT_LEAST_CHANGES = 1_000  # catching up with fewer is quicker than reading a snapshot
 
 _log = logging.getLogger(__name__)
@@ -74,6 +80,8 @@ class GalleryStats:
         image_recall, text_recall: recall@10 measured when the target was last tuned; None while it is searched exactly.
         snapshot_version: version that the snapshot shows; None when there is none.
         changes_in_log: rows to look up again when the gallery starts from its snapshot.
+        pictures_with_features: pictures of which something is kept beside their vector.
+        feature_bytes: what that takes.
     """
 
     info: GalleryInfo
@@ -85,6 +93,8 @@ class GalleryStats:
     snapshot_bytes: int
     snapshot_version: int | None
     changes_in_log: int
+    pictures_with_features: int
+    feature_bytes: int
 
 
 class LocalGallery:
@@ -99,6 +109,7 @@ class LocalGallery:
         create: bool,
         read_only: bool,
         cards: Cards | None = None,
+        patch_tokens: PatchTokens | None = None,
     ) -> None:
         self.folder = folder
         self._cards = cards
@@ -116,7 +127,9 @@ class LocalGallery:
         identity = self._prepare_folder(space=space, dim=dim, create=create)
         self._folder_lock = None if read_only else FolderLock(folder / _LOCK)
         try:
-            self._store = ItemStore(folder, create=identity, read_only=read_only)
+            self._store = ItemStore(
+                folder, create=identity, read_only=read_only, patch_tokens=patch_tokens or DEFAULT_PATCH_TOKENS
+            )
             self._refuse_other_space(space=space, dim=dim)
             self._seen_data_version = self._store.database.data_version()
             prove_filters_are_obeyed()
@@ -137,12 +150,18 @@ class LocalGallery:
             space=self._store.identity.space,
             dim=self._store.identity.dim,
             index_kind=self._memory.index_kind,
+            patch_tokens=self.patch_tokens,
         )
 
     @property
     def space(self) -> str:
         """Digest of the embedding space that this gallery answers from."""
         return self._store.identity.space
+
+    @property
+    def patch_tokens(self) -> PatchTokens:
+        """How what belongs to a picture's patches is kept."""
+        return self._store.patch_tokens
 
     def upsert(self, items: Sequence[NewItem]) -> list[Outcome]:
         """Store items, all or none: durable and searchable when this returns."""
@@ -193,6 +212,10 @@ class LocalGallery:
         """Return the stored JPEGs of those of these items that have one, by id."""
         found = {item_id: self.picture(item_id) for item_id in ids}
         return {item_id: picture for item_id, picture in found.items() if picture is not None}
+
+    def features(self, ids: Sequence[str], parts: Collection[Part]) -> dict[str, Kept]:
+        """Return, by id, those of these parts that are kept of those of these items that have any."""
+        return self._store.features(ids, parts)
 
     def page(self, *, cursor: str | None = None, limit: int = 100, filter: Filter | None = None) -> Page:
         """Return items in the order they were first stored."""
@@ -253,6 +276,7 @@ class LocalGallery:
 
     def stats(self) -> GalleryStats:
         """Say what the gallery takes and holds."""
+        features = self.feature_counts(())
         return GalleryStats(
             info=self.info(),
             image_vectors=self._memory.num_vectors("image"),
@@ -263,6 +287,8 @@ class LocalGallery:
             snapshot_bytes=sum(_size(file) for file in (self.folder / "snapshot").glob("*")),
             snapshot_version=snapshot_version(self.folder),
             changes_in_log=self._changes_in_log(),
+            pictures_with_features=features.whole,
+            feature_bytes=features.nbytes,
         )
 
     def verify(self) -> list[str]:
@@ -346,6 +372,57 @@ class LocalGallery:
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return before, self.stats().file_bytes
+
+    # What is kept of pictures
+
+    def feature_counts(self, parts: Collection[Part]) -> FeatureCounts:
+        """Count the pictures that have all of these parts of what is kept of them, and those that have not."""
+        return self._store.feature_counts(parts)
+
+    def lacking_features(self, parts: Collection[Part], *, after_row: int, limit: int) -> list[Pending]:
+        """Return items with a stored picture that lack one of these parts, going on behind a row; see `index.fill`."""
+        return self._store.lacking_features(parts, after_row=after_row, limit=limit)
+
+    def put_features(self, items: Sequence[tuple[Pending, Kept]]) -> int:
+        """Store features, but for items that were stored anew or deleted meanwhile; return of how many."""
+        self._refuse_writing()
+        with self._write_mutex:
+            return self._store.put_features(items)
+
+    def keep_patch_tokens(self, patch_tokens: PatchTokens) -> None:
+        """Keep what belongs to patches so from now on; what is kept already stays as it is."""
+        self._refuse_writing()
+        with self._write_mutex:
+            self._store.keep_patch_tokens(patch_tokens)
+
+    def forget_features(self) -> None:
+        """Drop everything that is kept of pictures beside their vectors."""
+        self._refuse_writing()
+        with self._write_mutex:
+            self._store.forget_features()
+
+    def near_duplicates(self, *, same_codes: float = SAME_CODES, same_vectors: float = SAME_VECTORS) -> NearDuplicates:
+        """Find pictures that are nearly the same: by their codes, or where none has any by their vectors."""
+        self._refuse_closed()
+        ids, kept = self._store.codes()
+        if ids:
+            return by_codes(ids, codes_of(kept), threshold=same_codes)
+        with self._store.state() as state:
+            names = dict(state.names())
+            vectors = list(state.vectors("image"))
+        found = (
+            (names[row], match.id, match.score)
+            for rows, chunk in vectors
+            for at in range(0, len(rows), _NEIGHBOURS_AT_ONCE)
+            for row, matches in zip(
+                rows[at : at + _NEIGHBOURS_AT_ONCE].tolist(),
+                self.search(chunk[at : at + _NEIGHBOURS_AT_ONCE], top_k=_NEIGHBOURS),
+                strict=True,
+            )
+            for match in matches
+        )
+        pictures = [names[row] for rows, _ in vectors for row in rows.tolist()]
+        return by_vectors(pictures, found, threshold=same_vectors)
 
     # Another model
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from index.features import PatchTokens, is_kept_to_proofread, keep
 from index.gallery import Gallery, Move
 from index.generations import Pending, Reembedded
 from index.records import Target
@@ -40,6 +41,7 @@ class Migration:
     share: float = 1.0
     progress: Progress | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    _patch_tokens: PatchTokens = field(default="none", init=False)
 
     def run(self, gallery: Gallery, *, adopt: Callable[[Gallery], None] | None = None) -> Gallery:
         """Move a gallery, and return the gallery of the new space. The one that was given is closed with it.
@@ -54,6 +56,7 @@ class Migration:
         """
         if gallery.space == self.encoder.space:
             return gallery
+        self._patch_tokens = gallery.patch_tokens
         move = gallery.move_to(space=self.encoder.space, dim=self.encoder.dim)
         broken = self._embed_all(move)
         if broken:
@@ -89,16 +92,21 @@ class Migration:
             good.append(item)
             pixels += [] if prepared is None else [prepared]
             texts += [item.text] if item.text is not None and "text" in item.targets else []
-        images = iter(self.encoder.embed_pixels(pixels).embedding if pixels else ())
+        to_proofread = is_kept_to_proofread(self.encoder, self._patch_tokens)
+        found = self.encoder.embed_pixels(pixels, to_proofread=to_proofread)
+        pictures = [item.picture for item in good if "image" in item.targets and item.picture is not None]
+        kept = keep(self.encoder, found, pictures, self._patch_tokens)
+        images = iter(zip(found.embedding, kept, strict=True))
         sentences = iter(self.encoder.embed_texts(texts).embedding if texts else ())
         made: list[Reembedded] = []
         for item in good:
             vectors: dict[Target, Floats] = {}
+            features = None
             if "image" in item.targets:
-                vectors["image"] = next(images)
+                vectors["image"], features = next(images)
             if "text" in item.targets:
                 vectors["text"] = next(sentences)
-            made.append(Reembedded(item=item, vectors=vectors))
+            made.append(Reembedded(item=item, vectors=vectors, features=features))
         return made
 
     def _prepared(self, item: Pending) -> Floats | None:

@@ -21,6 +21,7 @@ import numpy as np
 import orjson
 
 from index.checks import checked_item, checked_queries
+from index.features import Kept, Part, PatchTokens
 from index.filters import Filter
 from index.milvus_filters import Expression, compiled
 from index.milvus_rows import (
@@ -116,6 +117,15 @@ class MilvusGallery:
             dim=self.identity.dim,
             index_kind=f"milvus-{self._index_kind.lower()}",
         )
+
+    @property
+    def patch_tokens(self) -> PatchTokens:
+        """Milvus keeps nothing of a picture but its vector."""
+        return "none"
+
+    def features(self, ids: Sequence[str], parts: Collection[Part]) -> dict[str, Kept]:
+        """Return nothing: none are kept here."""
+        return {}
 
     def upsert(self, items: Sequence[NewItem]) -> list[Outcome]:
         """Store items: in Milvus's log and searchable when this returns."""

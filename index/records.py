@@ -8,6 +8,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from index.features import Kept, PatchTokens
+
 Floats = NDArray[np.float32]
 
 Metadata = Mapping[str, Any]
@@ -33,6 +35,7 @@ class NewItem:
         text: the text as it was embedded.
         metadata: a JSON object; every field of it can be filtered on.
         picture: a small JPEG to show (see `index.thumbnails`).
+        features: what is kept of the picture beside its vector (see `index.features`); None keeps nothing.
         content_digest: names what was embedded (see `index.content_digest`).
     """
 
@@ -42,6 +45,7 @@ class NewItem:
     text: str | None = None
     metadata: Metadata = field(default_factory=dict)
     picture: bytes | None = None
+    features: Kept | None = None
     content_digest: str
 
 
@@ -99,6 +103,7 @@ class GalleryInfo:
         space: digest of the embedding space that the vectors live in.
         dim: length of a vector.
         index_kind: how vectors are searched: `flat` is exact.
+        patch_tokens: how what belongs to a picture's patches is kept, if it is.
     """
 
     name: str
@@ -107,6 +112,7 @@ class GalleryInfo:
     space: str
     dim: int
     index_kind: str
+    patch_tokens: PatchTokens = "none"
 
 
 def canonical(metadata: Metadata) -> bytes:

@@ -15,6 +15,9 @@ VECTOR_TABLE: dict[Target, str] = {"image": "image_vectors", "text": "text_vecto
 STANDBY_TABLE: dict[Target, str] = {"image": "standby_image_vectors", "text": "standby_text_vectors"}
 """The vectors of the other generation; see `generations.py`."""
 
+FEATURE_TABLE = "image_features"
+STANDBY_FEATURE_TABLE = "standby_image_features"
+
 LOOKUP = 500
 """So many rows or ids are asked for in one statement."""
 
@@ -128,6 +131,16 @@ def vector_tables(connection: Connection, identity: Identity) -> Mapping[Target,
         f"{identity.space} are gone. Open it with the bundle that it was moved to.",
         code="space_mismatch",
     )
+
+
+def feature_table(connection: Connection, identity: Identity) -> str:
+    """Return the table that holds the features of a space's pictures; see `feature_rows.py`.
+
+    Raises:
+        GalleryError: `space_mismatch` when there is none any more.
+    """
+    tables = vector_tables(connection, identity)
+    return FEATURE_TABLE if tables is VECTOR_TABLE else STANDBY_FEATURE_TABLE
 
 
 def marks(number: int) -> str:

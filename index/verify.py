@@ -8,12 +8,15 @@ from sqlite3 import Connection
 import numpy as np
 import orjson
 
+from index import feature_rows
 from index.checks import check_item_id
+from index.feature_rows import PARTS
+from index.features import Kept, shape_of
 from index.items import ItemStore, attribute
 from index.memory import Memory, TargetIndex
 from index.records import TARGETS, Target, leaves
 from index.snapshot import snapshot_problem
-from index.state import State
+from index.state import FEATURE_TABLE, State
 from runtime.errors import GalleryError
 
 _LENGTH_TOLERANCE = 1e-3
@@ -34,7 +37,7 @@ def find_problems(folder: Path, store: ItemStore, state: State, memory: Memory) 
 
 
 def _problems(folder: Path, store: ItemStore, state: State, memory: Memory) -> Iterator[str]:
-    for check in (_damage, _loose_parts, _wrong_items, _wrong_attributes):
+    for check in (_damage, _loose_parts, _wrong_items, _wrong_attributes, _wrong_features):
         yield from check(state.connection)
     yield from _wrong_memory(state, memory)
     problem = snapshot_problem(folder, store)
@@ -49,7 +52,7 @@ def _damage(connection: Connection) -> Iterator[str]:
 
 
 def _loose_parts(connection: Connection) -> Iterator[str]:
-    for table in ("image_vectors", "text_vectors", "pictures", "attributes"):
+    for table in ("image_vectors", "text_vectors", "pictures", "attributes", *_feature_tables(connection)):
         sql = f"SELECT DISTINCT row FROM {table} WHERE row NOT IN (SELECT row FROM items)"
         for (row,) in connection.execute(sql):
             yield f"{table}: row {row} belongs to no item"
@@ -81,6 +84,31 @@ def _wrong_attributes(connection: Connection) -> Iterator[str]:
     for (field, _, _, row), number in expected.items():
         if number:
             yield f"row {row}: what filters see of field {field!r} is not what its metadata says"
+
+
+def _feature_tables(connection: Connection) -> list[str]:
+    return [FEATURE_TABLE] if feature_rows.is_there(connection) else []
+
+
+def _wrong_features(connection: Connection) -> Iterator[str]:
+    for table in _feature_tables(connection):
+        shapes: dict[str, tuple[object, ...]] = {}
+        sql = f"SELECT id, f.* FROM {table} AS f JOIN items ON items.row = f.row ORDER BY f.row"
+        for item_id, row, width_px, height_px, *blobs in connection.execute(sql):
+            if not connection.execute("SELECT 1 FROM image_vectors WHERE row = ?", (row,)).fetchone():
+                yield f"item {item_id!r} has features of a picture and no vector of one"
+            kept = Kept(
+                size_px=(width_px, height_px),
+                parts={part: bytes(blob) for part, blob in zip(PARTS, blobs, strict=True) if blob is not None},
+            )
+            for part in kept.parts:
+                try:
+                    shape = shape_of(kept, part)
+                except GalleryError as error:
+                    yield f"item {item_id!r}, {part}: {error}"
+                    continue
+                if shape != shapes.setdefault(part, shape):
+                    yield f"item {item_id!r}: its {part} have another shape than those of other pictures"
 
 
 def _wrong_memory(state: State, memory: Memory) -> Iterator[str]:

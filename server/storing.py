@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from index import Gallery, NewItem, Outcome, check_item_id, check_metadata, content_digest, thumbnail
+from index.features import PatchTokens, is_kept_to_proofread, keep
 from runtime.errors import GalleryError, VernierError
 from server.errors import field_error, status_of
 from server.pictures import Picture, decoded
@@ -68,9 +69,10 @@ async def _store_many(
 ) -> list[Outcome | VernierError]:
     prepared = await asyncio.gather(*(_prepare(service, draft, timings) for draft in drafts))
     good = [entry for entry in prepared if isinstance(entry, _Prepared)]
-    items = await _embedded(service, good, timings)
+    opened = service.galleries.get(gallery)
+    items = await _embedded(service, good, timings, opened.patch_tokens)
     with timings.stage("store"):
-        outcomes = iter(await service.store(_upsert, service.galleries.get(gallery), items))
+        outcomes = iter(await service.store(_upsert, opened, items))
     return [entry if isinstance(entry, VernierError) else next(outcomes) for entry in prepared]
 
 
@@ -103,14 +105,20 @@ async def _prepare(service: Service, draft: Draft, timings: Timings) -> _Prepare
     return _Prepared(draft=draft, picture=picture, item=item)
 
 
-async def _embedded(service: Service, entries: Sequence[_Prepared], timings: Timings) -> list[NewItem]:
+async def _embedded(
+    service: Service, entries: Sequence[_Prepared], timings: Timings, patch_tokens: PatchTokens
+) -> list[NewItem]:
     items = {at: entry.item for at, entry in enumerate(entries)}
     images = [(at, entry.picture.image) for at, entry in enumerate(entries) if entry.picture is not None]
     if images:
         with timings.stage("embed_image"):
-            vectors = (await service.engines.image_features([image for _, image in images])).embedding
-        for (at, _), vector in zip(images, vectors, strict=True):
-            items[at] = replace(items[at], image_embedding=vector)
+            found = await service.engines.image_features(
+                [image for _, image in images], to_proofread=is_kept_to_proofread(service.encoder, patch_tokens)
+            )
+            pictures = [data for at, _ in images if (data := items[at].picture) is not None]
+            kept = await service.engines.decode(keep, service.encoder, found, pictures, patch_tokens)
+        for (at, _), vector, features in zip(images, found.embedding, kept, strict=True):
+            items[at] = replace(items[at], image_embedding=vector, features=features)
     texts = [(at, entry.draft.text) for at, entry in enumerate(entries) if entry.draft.text is not None]
     if texts:
         with timings.stage("embed_text"):

@@ -14,6 +14,7 @@ from runtime.errors import BundleError, GalleryError
 
 if TYPE_CHECKING:
     from index import NewItem
+    from index.features import PatchTokens
     from runtime.encoder import Encoder
     from scenes import Scene
     from server.settings import Settings
@@ -150,7 +151,7 @@ def _fill(place: Path, bundle: Path, progress: Progress | None) -> None:
     with open_folder(place, space=encoder.space, dim=encoder.dim, create=True) as gallery:
         done = 0
         for batch in _batches():
-            gallery.upsert(_items(encoder, batch, first=done))
+            gallery.upsert(_items(encoder, batch, gallery.patch_tokens, first=done))
             done += len(batch)
             if progress is not None:
                 progress(done, SCENES)
@@ -164,19 +165,24 @@ def _batches() -> Iterator[list["Scene"]]:
         yield [generate(_SEED, number, split="test", size_px=_SIZE_PX) for number in numbers]
 
 
-def _items(encoder: "Encoder", batch: list["Scene"], *, first: int) -> list["NewItem"]:
+def _items(encoder: "Encoder", batch: list["Scene"], patch_tokens: "PatchTokens", *, first: int) -> list["NewItem"]:
     from index import NewItem, content_digest, thumbnail
+    from index.features import is_kept_to_proofread, keep
 
-    images = encoder.embed_images([scene.image for scene in batch]).embedding
+    to_proofread = is_kept_to_proofread(encoder, patch_tokens)
+    images = encoder.embed_images([scene.image for scene in batch], to_proofread=to_proofread)
+    pictures = [thumbnail(scene.image) for scene in batch]
+    kept = keep(encoder, images, pictures, patch_tokens)
     texts = encoder.embed_texts([scene.caption for scene in batch]).embedding
     return [
         NewItem(
             id=f"scene-{first + at:04d}",
-            image_embedding=images[at],
+            image_embedding=images.embedding[at],
             text_embedding=texts[at],
             text=scene.caption,
             metadata=_metadata(scene),
-            picture=thumbnail(scene.image),
+            picture=pictures[at],
+            features=kept[at],
             content_digest=content_digest(picture=_png(scene), text=scene.caption),
         )
         for at, scene in enumerate(batch)
