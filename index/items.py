@@ -211,6 +211,18 @@ class ItemStore:
         with self.database.reading() as connection:
             return feature_rows.read(connection, ids, parts, table=feature_table(connection, self.identity))
 
+    def vectors(self, ids: Sequence[str], target: Target) -> dict[str, Floats]:
+        """Return, by id, the vectors [dim] of those of these items that have one."""
+        found: dict[str, Floats] = {}
+        with self.database.reading() as connection:
+            table = vector_tables(connection, self.identity)[target]
+            for start in range(0, len(ids), LOOKUP):
+                some = ids[start : start + LOOKUP]
+                sql = f"SELECT id, vector FROM items JOIN {table} AS v USING (row) WHERE id IN ({marks(len(some))})"
+                for item_id, blob in connection.execute(sql, some):
+                    found[item_id] = np.frombuffer(blob, "<f4").astype(np.float32)
+        return found
+
     def page(self, *, after_row: int, limit: int, rows: Rows | None = None) -> list[tuple[int, Item]]:
         """Return up to `limit` items of rows beyond `after_row`, by row; of `rows` (sorted) only, when given."""
         with self.database.reading() as connection:

@@ -205,8 +205,7 @@ class LocalGallery:
 
     def vectors(self, ids: Sequence[str], *, target: Target = "image") -> dict[str, Floats]:
         """Return the vectors of those of these items that have one, by id."""
-        found = {item_id: self.vector(item_id, target=target) for item_id in ids}
-        return {item_id: vector for item_id, vector in found.items() if vector is not None}
+        return self._store.vectors(ids, target)
 
     def pictures(self, ids: Sequence[str]) -> dict[str, bytes]:
         """Return the stored JPEGs of those of these items that have one, by id."""

@@ -286,13 +286,13 @@ class Encoder:
         return Fused(**{name: found.get(name) for name in _FUSED})
 
     def read_words(self, texts: TextBatch, image: ImageFeatures) -> WordErrors:
-        """Run the proof-reader on texts of one picture: one pass for all words of a text.
+        """Run the proof-reader on texts of one picture, or text i of picture i: one pass for all words of a text.
 
         Paper: ViLEM (2023), the detection and correction heads.
 
         Args:
             texts: at least one text.
-            image: features of exactly one picture, embedded with `to_proofread`.
+            image: features of exactly one picture, or of one for each text, embedded with `to_proofread`.
 
         Raises:
             GraphMissingError: the bundle has no proof-reader.
@@ -306,12 +306,11 @@ class Encoder:
         if image.levels is None or image.summary is None:
             raise ValueError("the picture was not embedded to be proofread; embed it with to_proofread=True.")
         batches = []
+        rows = np.zeros(len(texts.ids), np.intp) if len(image) == 1 else np.arange(len(texts.ids))
         for at in range(0, len(texts.ids), _READ_PER_BATCH):
             ids, mask = texts.ids[at : at + _READ_PER_BATCH], texts.mask[at : at + _READ_PER_BATCH]
-            picture = {
-                "image_levels": np.repeat(image.levels, len(ids), axis=0),
-                "image_summary": np.repeat(image.summary, len(ids), axis=0),
-            }
+            pictures = rows[at : at + _READ_PER_BATCH]
+            picture = {"image_levels": image.levels[pictures], "image_summary": image.summary[pictures]}
             batches.append(self.engines["proof_reader"].run({"ids": ids, "mask": mask, **picture}))
         return WordErrors(
             word_error=np.concatenate([batch["word_error"] for batch in batches]),

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from runtime.encoder import Encoder, ImageFeatures
 from runtime.preprocess.text import Word, words
-from runtime.word_judges import Caption, Method, Suggestion, caption_of, judge, method_of
+from runtime.word_judges import Caption, Judged, Method, Suggestion, caption_of, judge, judge_by_pictures, method_of
 
-__all__ = ["Proof", "ProofWord", "Suggestion", "proofread", "proofread_many", "suggest"]
+__all__ = ["Proof", "ProofWord", "Suggestion", "judge_words", "proofread", "proofread_many", "suggest"]
 
 _MOST_CORRECTIONS = 3
 
@@ -90,6 +90,30 @@ def proofread_many(
     ]
 
 
+def judge_words(encoder: Encoder, images: ImageFeatures, text: str) -> list[tuple[ProofWord, ...]]:
+    """Judge every word of one text by each of some pictures, all at once and without suggestions.
+
+    Args:
+        encoder: the bundle.
+        images: features of the pictures, embedded with `to_proofread`.
+        text: the caption.
+
+    Returns:
+        For each picture, the words of the text in order.
+
+    Raises:
+        TextError: the text is empty or far too long.
+        ValueError: the bundle has a proof-reader and the pictures were not embedded for it.
+        EngineError: the engine failed.
+    """
+    caption = caption_of(text)
+    limit = encoder.manifest.calibration.word_error_threshold
+    return [
+        tuple(_proof_words(encoder, caption, judged, num_suggestions=0, limit=limit))
+        for judged in judge_by_pictures(encoder, images, caption)
+    ]
+
+
 def suggest(
     encoder: Encoder, image: ImageFeatures, text: str, word: Word, *, num_suggestions: int = 1
 ) -> tuple[Suggestion, ...]:
@@ -113,28 +137,34 @@ def _judge(
     encoder: Encoder, image: ImageFeatures, texts: Sequence[str], num_suggestions: int, limit: float
 ) -> list[list[ProofWord]]:
     captions = [caption_of(text) for text in texts]
+    return [
+        _proof_words(encoder, caption, judged, num_suggestions=num_suggestions, limit=limit)
+        for caption, judged in zip(captions, judge(encoder, image, captions), strict=True)
+    ]
+
+
+def _proof_words(
+    encoder: Encoder, caption: Caption, judged: Judged, *, num_suggestions: int, limit: float
+) -> list[ProofWord]:
     logistic = encoder.manifest.calibration.word_error
-    proofs: list[list[ProofWord]] = []
-    for caption, judged in zip(captions, judge(encoder, image, captions), strict=True):
-        row_of = {word.start: row for row, word in enumerate(caption.candidates)}
-        proof = []
-        for word in words(caption.text):
-            row = row_of.get(word.start)
-            probability = 0.0 if row is None else logistic.probability(judged.raw[row])
-            is_error = row is not None and probability >= limit
-            given = judged.suggest(row, num_suggestions) if is_error and row is not None and num_suggestions else ()
-            proof.append(
-                ProofWord(
-                    word=word.text,
-                    start=word.start,
-                    end=word.end,
-                    error_probability=probability,
-                    is_error=is_error,
-                    suggestions=tuple(given),
-                )
+    row_of = {word.start: row for row, word in enumerate(caption.candidates)}
+    proof = []
+    for word in words(caption.text):
+        row = row_of.get(word.start)
+        probability = 0.0 if row is None else logistic.probability(judged.raw[row])
+        is_error = row is not None and probability >= limit
+        given = judged.suggest(row, num_suggestions) if is_error and row is not None and num_suggestions else ()
+        proof.append(
+            ProofWord(
+                word=word.text,
+                start=word.start,
+                end=word.end,
+                error_probability=probability,
+                is_error=is_error,
+                suggestions=tuple(given),
             )
-        proofs.append(proof)
-    return proofs
+        )
+    return proof
 
 
 class _Draft:

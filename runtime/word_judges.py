@@ -7,6 +7,7 @@ there instead. Raw scores of different ways are not comparable: the bundle's cal
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ UNJUDGED = (DETERMINERS - _QUANTITIES) | frozenset("and or is are was were be be
 suggested. How many there are is seen, so words for that are judged."""
 
 _CONTINUES = "##"
+_PAIRS_AT_ONCE = 256
 
 Floats = NDArray[np.float64]
 
@@ -81,11 +83,24 @@ def judge(encoder: Encoder, image: ImageFeatures, captions: Sequence[Caption]) -
     if method == "word_errors":
         return _word_errors(encoder, image, captions) if captions else []
     one = _masked_words if method == "masked_words" else _leave_one_out
-    return [one(encoder, image, caption) for caption in captions]
+    return [judged for caption in captions for judged in one(encoder, image, caption)]
 
 
-def _word_errors(encoder: Encoder, image: ImageFeatures, captions: Sequence[Caption]) -> list[Judged]:
-    """The proof-reader's heads: all words of all captions in one pass.
+def judge_by_pictures(encoder: Encoder, images: ImageFeatures, caption: Caption) -> list[Judged]:
+    """Judge the candidates of one caption by each of some pictures, all of them in one batch.
+
+    Raises:
+        TextError: the text is empty or far too long.
+        EngineError: the engine failed.
+    """
+    method = method_of(encoder)
+    if method == "word_errors":
+        return _word_errors(encoder, images, [caption] * len(images)) if len(images) else []
+    return (_masked_words if method == "masked_words" else _leave_one_out)(encoder, images, caption)
+
+
+def _word_errors(encoder: Encoder, images: ImageFeatures, captions: Sequence[Caption]) -> list[Judged]:
+    """The proof-reader's heads: all words of all captions in one pass; every caption by its picture or all by one.
 
     A word is as wrong as its worst subword. Its corrections are those of that subword, put in its place.
 
@@ -93,7 +108,7 @@ def _word_errors(encoder: Encoder, image: ImageFeatures, captions: Sequence[Capt
     Differs from the paper: it judges subwords; here they are gathered to the words of the text as sent.
     """
     batch = encoder.text_transform.encode([caption.text for caption in captions])
-    found = encoder.read_words(batch, image)
+    found = encoder.read_words(batch, images)
     return [
         _read(
             encoder,
@@ -219,8 +234,8 @@ def _plain(word: str) -> str:
     return "".join(character for character in spread if not unicodedata.category(character).startswith("M"))
 
 
-def _masked_words(encoder: Encoder, image: ImageFeatures, caption: Caption) -> Judged:
-    """The fusion graph's masked-word prediction; each word is masked in turn.
+def _masked_words(encoder: Encoder, images: ImageFeatures, caption: Caption) -> list[Judged]:
+    """The fusion graph's masked-word prediction by each picture; each word is masked in turn.
 
     The raw score is log p(best other word) - log p(the word), given the picture and the other words.
 
@@ -239,35 +254,66 @@ def _masked_words(encoder: Encoder, image: ImageFeatures, caption: Caption) -> J
     masked = TextBatch(
         ids=ids, mask=np.repeat(batch.mask, len(ids), axis=0), offsets=np.repeat(batch.offsets, len(ids), axis=0)
     )
-    logits = encoder.fuse(encoder.embed_subwords(masked), image, outputs=("suggestions",)).suggestions
-    if logits is None:
-        raise GraphMissingError(f"the fusion graph of bundle '{encoder.manifest.name}' gives no suggestions.")
     word_ids, vocabulary = transform.whole_words
+    others = [
+        np.asarray([word != own and word not in UNJUDGED for word in vocabulary])
+        for own in (candidate.text.lower() for candidate in candidates)
+    ]
+    texts = encoder.embed_subwords(masked)
+    found: list[Judged] = []
+    # What is said of every word of the vocabulary in every place is large: some pictures at a time.
+    at_once = max(1, _PAIRS_AT_ONCE // len(ids))
+    for start in range(0, len(images), at_once):
+        some = images[start : start + at_once]
+        pairs = np.tile(np.arange(len(ids)), len(some)), np.repeat(np.arange(len(some)), len(ids))
+        logits = encoder.fuse(texts[pairs[0]], some[pairs[1]], outputs=("suggestions",)).suggestions
+        if logits is None:
+            raise GraphMissingError(f"the fusion graph of bundle '{encoder.manifest.name}' gives no suggestions.")
+        of_pictures = logits.reshape(len(some), len(ids), *logits.shape[1:])
+        found += [_guessed(by_one, batch.ids[0], positions, word_ids, others, vocabulary) for by_one in of_pictures]
+    return found
 
+
+def _guessed(
+    logits: NDArray[np.float32],
+    ids: NDArray[np.int64],
+    positions: Sequence[Sequence[int]],
+    word_ids: NDArray[np.int64],
+    others: Sequence[NDArray[np.bool_]],
+    vocabulary: Sequence[str],
+) -> Judged:
+    """Judge words by what one picture makes guess in their place.
+
+    Args:
+        logits: [candidates, subwords, vocabulary].
+        ids: [subwords] of the text.
+        positions: of each candidate's subwords.
+        word_ids: of the subwords that are words.
+        others: of each candidate, which of those are other words that may be suggested.
+        vocabulary: those words.
+    """
     raw: list[float] = []
-    ranked: list[tuple[Floats, NDArray[np.intp]]] = []
+    guesses: list[Floats] = []
     for row, at in enumerate(positions):
         if not at:  # beyond the longest text that the model takes
             raw.append(float("-inf"))
-            ranked.append((np.zeros(0), np.zeros(0, np.intp)))
+            guesses.append(np.zeros(0))
             continue
         log_p = _log_softmax(logits[row, at].astype(np.float64))
-        own = float(np.mean(log_p[np.arange(len(at)), batch.ids[0, at]]))
-        others = log_p[0, word_ids]
-        own_word = candidates[row].text.lower()
-        others[[word == own_word or word in UNJUDGED for word in vocabulary]] = -np.inf
-        raw.append(float(others.max()) - own)
-        ranked.append((others, np.argsort(-others, kind="stable")))
+        own = float(np.mean(log_p[np.arange(len(at)), ids[at]]))
+        guessed = np.where(others[row], log_p[0, word_ids], -np.inf)
+        raw.append(float(guessed.max()) - own)
+        guesses.append(guessed)
 
     def suggest(row: int, count: int) -> list[Suggestion]:
-        others, order = ranked[row]
-        return [Suggestion(word=vocabulary[i], probability=float(np.exp(others[i]))) for i in order[:count]]
+        order = np.argsort(-guesses[row], kind="stable")[:count]
+        return [Suggestion(word=vocabulary[i], probability=float(np.exp(guesses[row][i]))) for i in order]
 
     return Judged(raw=raw, suggest=suggest)
 
 
-def _leave_one_out(encoder: Encoder, image: ImageFeatures, caption: Caption) -> Judged:
-    """Training-free on any dual encoder: how much the caption gains when a word is left out.
+def _leave_one_out(encoder: Encoder, images: ImageFeatures, caption: Caption) -> list[Judged]:
+    """Training-free on any dual encoder: how much the caption gains, by each picture, when a word is left out.
 
     The raw score is the rise of its similarity to the picture, in units of the training temperature. Suggestions are
     tried from the bundle's lexicon, one text pass for all of them.
@@ -275,24 +321,26 @@ def _leave_one_out(encoder: Encoder, image: ImageFeatures, caption: Caption) -> 
     temperature = encoder.manifest.temperature
     text, candidates = caption.text, caption.candidates
 
-    def similarity(texts: Sequence[str]) -> Floats:
-        return np.asarray(encoder.embed_texts(texts).embedding @ image.embedding[0], np.float64) / temperature
+    def similarity(texts: Sequence[str], pictures: NDArray[np.float32]) -> Floats:
+        return np.asarray(encoder.embed_texts(texts).embedding @ pictures.T, np.float64) / temperature
 
     shorter = [" ".join((text[: word.start] + text[word.end :]).split()) for word in candidates]
-    scores = similarity([text, *(short if words(short) else text for short in shorter)])
-    raw = [float(score - scores[0]) for score in scores[1:]]
+    scores = similarity([text, *(short if words(short) else text for short in shorter)], images.embedding)
 
-    def suggest(row: int, count: int) -> list[Suggestion]:
+    def suggest(picture: int, row: int, count: int) -> list[Suggestion]:
         word = candidates[row]
         others = [other for other in encoder.lexicon if other != word.text.lower()]
         if not others:
             return []
-        tried = similarity([text, *(text[: word.start] + other + text[word.end :] for other in others)])
-        probabilities = np.exp(_log_softmax(tried[None])[0])[1:]
+        changed = (text[: word.start] + other + text[word.end :] for other in others)
+        tried = similarity([text, *changed], images.embedding[[picture]])
+        probabilities = np.exp(_log_softmax(tried.T)[0])[1:]
         best = np.argsort(-probabilities, kind="stable")[:count]
         return [Suggestion(word=others[i], probability=float(probabilities[i])) for i in best]
 
-    return Judged(raw=raw, suggest=suggest)
+    return [
+        Judged(raw=(scores[1:, at] - scores[0, at]).tolist(), suggest=partial(suggest, at)) for at in range(len(images))
+    ]
 
 
 def _log_softmax(logits: Floats) -> Floats:

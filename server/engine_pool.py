@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures, image_features
-from runtime.grounding import Grounding, ground
+from runtime.grounding import Grounding, ground, ground_many
 from runtime.preprocess.image import decode_image
 from runtime.preprocess.text import TextBatch
-from runtime.proofread import Proof, proofread_many
+from runtime.proofread import Proof, ProofWord, judge_words, proofread_many
 from server import timings
 from server.batching import Watcher
 from server.byte_cache import ByteCache
@@ -158,6 +158,14 @@ class EnginePool:
     async def ground(self, image: ImageFeatures, phrases: Sequence[str], *, top_k: int = 1) -> list[Grounding]:
         """See `runtime.grounding.ground`."""
         return await self._judged(ground, image, phrases, top_k=top_k)
+
+    async def ground_many(self, images: ImageFeatures, phrases: Sequence[str]) -> list[list[Grounding]]:
+        """See `runtime.grounding.ground_many`."""
+        return await self._judged(ground_many, images, phrases)
+
+    async def judge_words(self, images: ImageFeatures, text: str) -> list[tuple[ProofWord, ...]]:
+        """See `runtime.proofread.judge_words`."""
+        return await self._judged(judge_words, images, text)
 
     async def proofread(
         self, image: ImageFeatures, texts: Sequence[str], *, num_suggestions: int = 3, threshold: float | None = None

@@ -1,11 +1,16 @@
-"""Why a picture and a text fit or do not: where each phrase is, and which words are doubtful."""
+"""Why pictures and texts fit or do not: where each phrase is, and which words are doubtful; all hits together."""
 
+import asyncio
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from runtime.encoder import ImageFeatures
 from runtime.errors import GraphMissingError
-from runtime.phrases import noun_phrases
+from runtime.grounding import Grounding
+from runtime.phrases import Phrase, noun_phrases
 from runtime.preprocess.text import words
+from runtime.proofread import ProofWord
 from server.boxes import in_pixels
 from server.schemas.search import HitRegion, HitWord
 from server.service import Service
@@ -29,31 +34,74 @@ class Explanation:
         return cls(image_size=None, regions=[], words=[])
 
 
-async def explain_pair(service: Service, image: ImageFeatures, size_px: tuple[int, int], text: str) -> Explanation:
-    """Ground the phrases of a text in a picture and judge its words.
+async def explain_pictures(
+    service: Service, images: ImageFeatures, sizes_px: Sequence[tuple[int, int]], text: str
+) -> list[Explanation]:
+    """Ground the phrases of a text in pictures and judge its words by each, all pictures at once.
 
     Raises:
         EngineError: the engine failed.
     """
     if len(words(text)) > service.settings.max_judged_words:
-        return Explanation(image_size=size_px, regions=[], words=[])
-    (proof,) = await service.engines.proofread(image, [text], num_suggestions=0)
-    return Explanation(
-        image_size=size_px,
-        regions=await _regions(service, image, size_px, text),
-        words=[
-            HitWord(word=word.word, start=word.start, end=word.end, error_probability=word.error_probability)
-            for word in proof.words
-        ],
-    )
-
-
-async def _regions(service: Service, image: ImageFeatures, size_px: tuple[int, int], text: str) -> list[HitRegion]:
+        return [Explanation(image_size=size, regions=[], words=[]) for size in sizes_px]
     phrases = noun_phrases(text)
+    judged, groundings = await asyncio.gather(
+        service.engines.judge_words(images, text),
+        _or_none(service.engines.ground_many(images, [phrase.text for phrase in phrases])),
+    )
+    return [
+        Explanation(
+            image_size=size,
+            regions=_regions(service, phrases, groundings[at] if groundings else [], size),
+            words=_words(judged[at]),
+        )
+        for at, size in enumerate(sizes_px)
+    ]
+
+
+async def explain_texts(
+    service: Service, image: ImageFeatures, size_px: tuple[int, int], texts: Sequence[str]
+) -> list[Explanation]:
+    """Ground the phrases of texts in one picture and judge their words by it, all texts at once.
+
+    Raises:
+        EngineError: the engine failed.
+    """
+    short = [text for text in texts if len(words(text)) <= service.settings.max_judged_words]
+    listed = [noun_phrases(text) for text in short]
+    proofs, groundings = await asyncio.gather(
+        service.engines.proofread(image, short, num_suggestions=0),
+        _or_none(service.engines.ground_many(image, [phrase.text for phrases in listed for phrase in phrases])),
+    )
+    found = iter(groundings[0] if groundings else ())
+    explained = {
+        text: Explanation(
+            image_size=size_px,
+            regions=_regions(service, phrases, list(islice(found, len(phrases))), size_px),
+            words=_words(proof.words),
+        )
+        for text, phrases, proof in zip(short, listed, proofs, strict=True)
+    }
+    return [explained.get(text) or Explanation(image_size=size_px, regions=[], words=[]) for text in texts]
+
+
+async def _or_none(groundings: Awaitable[list[list[Grounding]]]) -> list[list[Grounding]]:
     try:
-        groundings = await service.engines.ground(image, [phrase.text for phrase in phrases])
+        return await groundings
     except GraphMissingError:
-        return []  # the hit is worth showing without boxes; /info says that this bundle cannot ground
+        return []  # hits are worth showing without boxes; /info says that this bundle cannot ground
+
+
+def _words(judged: Sequence[ProofWord]) -> list[HitWord]:
+    return [
+        HitWord(word=word.word, start=word.start, end=word.end, error_probability=word.error_probability)
+        for word in judged
+    ]
+
+
+def _regions(
+    service: Service, phrases: Sequence[Phrase], groundings: Sequence[Grounding], size_px: tuple[int, int]
+) -> list[HitRegion]:
     width_px, height_px = size_px
     return [
         HitRegion(
@@ -63,6 +111,6 @@ async def _regions(service: Service, image: ImageFeatures, size_px: tuple[int, i
             box=in_pixels(found.box, service.encoder, width_px=width_px, height_px=height_px),
             score=found.score,
         )
-        for phrase, grounding in zip(phrases, groundings, strict=True)
+        for phrase, grounding in zip(phrases, groundings, strict=bool(groundings))
         for found in grounding.boxes
     ]

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from index import Gallery, open_gallery
 from index.cards import Cards
+from index.features import DEFAULT_PATCH_TOKENS, PatchTokens
+from index.milvus_server import SCHEME
 from runtime.errors import GalleryError
 from server.schemas.common import GALLERY_NAME
 
@@ -32,6 +34,7 @@ class Galleries:
         dim: int,
         has_model: Callable[[str], bool],
         cards: Cards | None = None,
+        patch_tokens: PatchTokens = DEFAULT_PATCH_TOKENS,
     ) -> None:
         """Open what is there; the default gallery is made when it is missing.
 
@@ -42,6 +45,7 @@ class Galleries:
             dim: length of its vectors.
             has_model: says whether there is a model for galleries of another space.
             cards: GPUs that may search large galleries.
+            patch_tokens: how galleries that are made here keep what belongs to patches, unless they are told.
 
         Raises:
             GalleryError: the default gallery cannot be opened. One of the others that cannot be is left closed, with a
@@ -53,6 +57,7 @@ class Galleries:
         self._dim = dim
         self._has_model = has_model
         self._cards = cards
+        self._patch_tokens = patch_tokens
         self._lock = threading.Lock()  # taken before the next, where both are
         self._names_lock = threading.Lock()
         self._open: dict[str, Gallery] = {}
@@ -95,8 +100,8 @@ class Galleries:
                     info = successor.info()
                     self._space, self._dim = info.space, info.dim
 
-    def create(self, name: str) -> Gallery:
-        """Make a gallery.
+    def create(self, name: str, *, patch_tokens: PatchTokens | None = None) -> Gallery:
+        """Make a gallery, which keeps what belongs to patches so.
 
         Raises:
             GalleryError: `gallery_exists`.
@@ -104,7 +109,7 @@ class Galleries:
         with self._lock:
             if name in self._open or name in self._closed:
                 raise GalleryError(f"there is a gallery '{name}' already.", code="gallery_exists")
-            self._open[name] = self._open_one(self._root / name, create=True)
+            self._open[name] = self._open_one(self._root / name, create=True, patch_tokens=patch_tokens)
             return self._open[name]
 
     def delete(self, name: str) -> None:
@@ -133,10 +138,10 @@ class Galleries:
                 gallery.close()
             self._open.clear()
 
-    def _open_one(self, place: str | Path, *, create: bool) -> Gallery:
+    def _open_one(self, place: str | Path, *, create: bool, patch_tokens: PatchTokens | None = None) -> Gallery:
         """Open one gallery; beside another process that writes in it, for reading only."""
         try:
-            return self._open_for_model(place, create=create, read_only=False)
+            return self._open_for_model(place, create=create, read_only=False, patch_tokens=patch_tokens)
         except GalleryError as error:
             if error.code not in ("gallery_locked", "gallery_read_only"):
                 raise
@@ -147,10 +152,19 @@ class Galleries:
             )
             return gallery
 
-    def _open_for_model(self, place: str | Path, *, create: bool, read_only: bool) -> Gallery:
+    def _open_for_model(
+        self, place: str | Path, *, create: bool, read_only: bool, patch_tokens: PatchTokens | None = None
+    ) -> Gallery:
+        kept = None if str(place).startswith(f"{SCHEME}://") else patch_tokens or self._patch_tokens
         try:
             return open_gallery(
-                place, space=self._space, dim=self._dim, create=create, read_only=read_only, cards=self._cards
+                place,
+                space=self._space,
+                dim=self._dim,
+                create=create,
+                read_only=read_only,
+                cards=self._cards,
+                patch_tokens=kept,
             )
         except GalleryError as error:
             if error.code != "space_mismatch":

@@ -62,6 +62,11 @@ class Metrics:
             "vernier_cache_lookups", "Questions to a cache.", ("cache", "result"), registry=registry
         )
         self.cache_bytes = Gauge("vernier_cache_bytes", "Bytes that a cache holds.", ("cache",), registry=registry)
+        self.pictures_read = Counter(
+            "vernier_pictures_read",
+            "Stored pictures that rerank or explain had to look at, because the gallery keeps no features of them.",
+            registry=registry,
+        )
         self.in_flight = Gauge("vernier_requests_in_flight", "Requests at work or waiting.", registry=registry)
         self.ready = Gauge("vernier_ready", "1 while the server takes work.", registry=registry)
         self.gallery_items = Gauge("vernier_gallery_items", "Items in a gallery.", ("gallery",), registry=registry)

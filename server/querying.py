@@ -1,6 +1,5 @@
 """From a query to its hits: embed, search, re-score, explain."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -8,11 +7,12 @@ import numpy as np
 import orjson
 
 from index import Gallery, Item, parse_filter
-from runtime.encoder import Floats, ImageFeatures
+from runtime.encoder import Floats
 from runtime.errors import GraphMissingError
 from server.errors import field_error
-from server.explaining import Explanation, explain_pair
+from server.explaining import Explanation, explain_pictures, explain_texts
 from server.graphs import RowArrays
+from server.hit_features import TO_RERANK, features_of_hits, to_explain
 from server.pictures import one_picture, picture_bytes, unknown_item
 from server.schemas.common import JsonObject
 from server.schemas.search import SearchRequest
@@ -44,20 +44,6 @@ class _Scored:
     match: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pair:
-    """A hit together with the query as a picture and a text that may or may not fit.
-
-    Attributes:
-        image: features of one picture.
-        size_px: width and height of that picture.
-    """
-
-    image: ImageFeatures
-    size_px: tuple[int, int]
-    text: str
-
-
 async def answer(service: Service, query: SearchRequest, uploaded: bytes | None, timings: Timings) -> JsonObject:
     """Answer one query: a `SearchAnswer` as plain JSON, whose parts are known to be right and made by the dozen.
 
@@ -70,12 +56,13 @@ async def answer(service: Service, query: SearchRequest, uploaded: bytes | None,
     gallery = service.galleries.get(query.gallery)
     condition = None if query.filter is None else parse_filter(query.filter)
     embedded = await _embed(service, query, uploaded, timings)
+    num_reranked = _num_reranked(query)
     with timings.stage("search"):
         found = await service.searches.search(
             Query(
                 gallery=gallery,
                 vector=embedded.vector,
-                top_k=max(query.top_k, query.rerank),
+                top_k=max(query.top_k, num_reranked),
                 target=query.target,
                 filter=condition,
                 wants_items=bool(query.include),
@@ -87,23 +74,32 @@ async def answer(service: Service, query: SearchRequest, uploaded: bytes | None,
     if query.min_score is not None:
         matches = [match for match in matches if match.score >= query.min_score]
     scored = [_Scored(id=match.id, score=match.score) for match in matches]
-    pairs: dict[str, _Pair] = {}
-    if query.rerank:
+    pictures_read = left_out = 0
+    if num_reranked:
         with timings.stage("rerank"):
-            pairs = await _pairs(service, gallery, query, embedded, scored[: query.rerank])
-            scored = await _reranked(service, query, embedded, scored, pairs)
+            scored, pictures_read = await _reranked(service, gallery, query, embedded, scored, num_reranked)
+    if query.min_match is not None:
+        fitting = [hit for hit in scored if hit.match is not None and hit.match >= query.min_match]
+        left_out, scored = len(scored) - len(fitting), fitting
     scored = scored[: query.top_k]
     explanations: dict[str, Explanation] = {}
     if query.explain:
         with timings.stage("explain"):
-            missing = [hit for hit in scored if hit.id not in pairs]
-            pairs |= await _pairs(service, gallery, query, embedded, missing)
-            explanations = await _explained(service, scored, pairs)
+            explanations, more_read = await _explained(service, gallery, embedded, query, [hit.id for hit in scored])
+        pictures_read += more_read
+    hits = [_hit(query, hit, found.items.get(hit.id), explanations.get(hit.id)) for hit in scored]
     return {
-        "hits": [_hit(query, hit, found.items.get(hit.id), explanations.get(hit.id)) for hit in scored],
+        "hits": hits,
+        **({} if query.min_match is None else {"left_out": left_out}),
+        **({"pictures_read": pictures_read} if num_reranked or query.explain else {}),
         "gallery": {"name": query.gallery, "items": info.items, "version": info.version},
         "timings_ms": timings.milliseconds(),
     }
+
+
+def _num_reranked(query: SearchRequest) -> int:
+    """Return how many hits are re-scored: none can be held against `min_match` that is not."""
+    return query.rerank or (0 if query.min_match is None else query.top_k)
 
 
 def _check(service: Service, query: SearchRequest, uploaded: bytes | None) -> None:
@@ -115,17 +111,23 @@ def _check(service: Service, query: SearchRequest, uploaded: bytes | None) -> No
         raise field_error("top_k", f"at most {limits.max_top_k} hits are given")
     if query.rerank > limits.max_reranked:
         raise field_error("rerank", f"at most {limits.max_reranked} hits are re-scored")
+    if _num_reranked(query) > limits.max_reranked:
+        raise field_error(
+            "min_match",
+            f"it re-scores all top_k hits, and at most {limits.max_reranked} are; lower top_k, or set rerank",
+        )
     if query.explain and query.top_k > limits.max_reranked:
         raise field_error("explain", f"at most {limits.max_reranked} hits are explained; lower top_k")
-    if query.rerank:
+    if _num_reranked(query):
+        field = "rerank" if query.rerank else "min_match"
         if not service.encoder.has_fusion:
             raise GraphMissingError(
                 f"bundle '{service.encoder.manifest.name}' has no fusion graph, so it cannot rerank; "
-                "leave rerank at 0, or serve a bundle whose recipe trains one."
+                f"leave {field} out, or serve a bundle whose recipe trains one."
             )
         if (query.text is None) if query.target == "image" else not has_image:
             wanted = "a text" if query.target == "image" else "an image"
-            raise field_error("rerank", f"re-scoring hits of target '{query.target}' needs {wanted} in the query")
+            raise field_error(field, f"re-scoring hits of target '{query.target}' needs {wanted} in the query")
     if len(query.exclude_ids) > limits.max_top_k:
         raise field_error("exclude_ids", f"at most {limits.max_top_k} items are left out")
     if query.negative_text is not None:
@@ -159,7 +161,11 @@ async def _embed(service: Service, query: SearchRequest, uploaded: bytes | None,
 
 async def _stored_vector(service: Service, query: SearchRequest) -> Floats | None:
     """Return the vector of the item that is asked for the like of, unless its picture must be looked at anew."""
-    if query.image is None or query.image.item is None or (query.target == "text" and (query.rerank or query.explain)):
+    if (
+        query.image is None
+        or query.image.item is None
+        or (query.target == "text" and (_num_reranked(query) or query.explain))
+    ):
         return None
     gallery = service.galleries.get(query.gallery)
     vector = await service.store(gallery.vector, query.image.item)
@@ -179,75 +185,58 @@ def _sum(parts: Sequence[tuple[float, Floats]]) -> Floats:
     return np.asarray(total / length, np.float32)
 
 
-async def _pairs(
-    service: Service, gallery: Gallery, query: SearchRequest, embedded: _Query, hits: Sequence[_Scored]
-) -> dict[str, _Pair]:
-    """Pair each hit with the query; a hit that lacks the picture or text for it is left out."""
-    if query.target == "image":
-        return await _pairs_of_pictures(service, gallery, embedded, hits, to_proofread=query.explain)
-    picture = embedded.picture
-    if picture is None:
-        return {}
-    items = await service.store(gallery.get_many, [hit.id for hit in hits])
-    return {
-        name: _Pair(image=picture.features, size_px=picture.size_px, text=item.text)
-        for name, item in items.items()
-        if item.text is not None
-    }
-
-
-async def _pairs_of_pictures(
-    service: Service, gallery: Gallery, embedded: _Query, hits: Sequence[_Scored], *, to_proofread: bool
-) -> dict[str, _Pair]:
-    if embedded.text is None:
-        return {}
-    files = await service.store(lambda: [(hit.id, gallery.picture(hit.id)) for hit in hits])
-    known = [(name, data) for name, data in files if data is not None]
-    unmeasured = Timings()  # the caller's stage counts it
-    pictures = await asyncio.gather(*(see(service, data, unmeasured, to_proofread=to_proofread) for _, data in known))
-    return {
-        name: _Pair(image=picture.features, size_px=picture.size_px, text=embedded.text)
-        for (name, _), picture in zip(known, pictures, strict=True)
-    }
-
-
 async def _reranked(
-    service: Service, query: SearchRequest, embedded: _Query, hits: Sequence[_Scored], pairs: dict[str, _Pair]
-) -> list[_Scored]:
+    service: Service, gallery: Gallery, query: SearchRequest, embedded: _Query, hits: Sequence[_Scored], number: int
+) -> tuple[list[_Scored], int]:
     """Put the hits that could be re-scored first, by match; the others follow as they were.
 
     They are sorted by raw scores, which keep their order where probabilities have run into 0 or 1.
+
+    Returns:
+        The hits, and how many pictures had to be looked at.
     """
-    if not pairs:
-        return list(hits)
+    best_ids = [hit.id for hit in hits[:number]]
     if query.target == "image":
-        texts, image = service.engines.joined(embedded.texts), _stacked([pair.image for pair in pairs.values()])
+        found = await features_of_hits(service, gallery, best_ids, TO_RERANK, to_proofread=query.explain)
+        if found is None:
+            return list(hits), 0
+        ids, read = found.ids, found.pictures_read
+        texts, images = service.engines.joined(embedded.texts), found.features
     else:
         assert embedded.picture is not None
-        texts = await service.engines.text_features([pair.text for pair in pairs.values()])
-        image = embedded.picture.features
-    raw = dict(zip(pairs, (await service.engines.match_scores(texts, image)).tolist(), strict=True))
+        sentences = await _texts_of(service, gallery, best_ids)
+        if not sentences:
+            return list(hits), 0
+        ids, read = list(sentences), 0
+        texts, images = await service.engines.text_features(list(sentences.values())), embedded.picture.features
+    raw = dict(zip(ids, (await service.engines.match_scores(texts, images)).tolist(), strict=True))
     logistic = service.encoder.manifest.calibration.match
     best = [replace(hit, match=logistic.probability(raw[hit.id])) for hit in hits if hit.id in raw]
     best.sort(key=lambda hit: -raw[hit.id])
-    return best + [hit for hit in hits if hit.id not in raw]
+    return best + [hit for hit in hits if hit.id not in raw], read
 
 
-def _stacked(features: Sequence[ImageFeatures]) -> ImageFeatures:
-    patches = [one.patch_embeddings for one in features if one.patch_embeddings is not None]
-    return ImageFeatures(
-        embedding=np.concatenate([one.embedding for one in features]),
-        patch_tokens=np.concatenate([one.patch_tokens for one in features]),
-        patch_embeddings=np.concatenate(patches) if patches else None,
-    )
+async def _explained(
+    service: Service, gallery: Gallery, embedded: _Query, query: SearchRequest, ids: Sequence[str]
+) -> tuple[dict[str, Explanation], int]:
+    """Explain hits, all at once; return what was found and how many pictures had to be looked at."""
+    if query.target == "image":
+        parts = to_explain(service.encoder)
+        found = embedded.text and await features_of_hits(service, gallery, ids, parts, to_proofread=True)
+        if not found or embedded.text is None:
+            return {}, 0
+        explained = await explain_pictures(service, found.features, found.sizes_px, embedded.text)
+        return dict(zip(found.ids, explained, strict=True)), found.pictures_read
+    picture, sentences = embedded.picture, await _texts_of(service, gallery, ids)
+    if picture is None or not sentences:
+        return {}, 0
+    explained = await explain_texts(service, picture.features, picture.size_px, list(sentences.values()))
+    return dict(zip(sentences, explained, strict=True)), 0
 
 
-async def _explained(service: Service, hits: Sequence[_Scored], pairs: dict[str, _Pair]) -> dict[str, Explanation]:
-    explained = {}
-    for hit in hits:
-        if (pair := pairs.get(hit.id)) is not None:
-            explained[hit.id] = await explain_pair(service, pair.image, pair.size_px, pair.text)
-    return explained
+async def _texts_of(service: Service, gallery: Gallery, ids: Sequence[str]) -> dict[str, str]:
+    items = await service.store(gallery.get_many, ids)
+    return {name: item.text for name, item in items.items() if item.text is not None}
 
 
 def _hit(query: SearchRequest, hit: _Scored, item: Item | None, explanation: Explanation | None) -> JsonObject:

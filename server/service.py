@@ -74,6 +74,7 @@ class Service:
         self.threads = ThreadBudget.of(settings)
         self.is_draining = False
         self.gallery_words = GalleryWords()
+        self.told_to_fill: set[str] = set()
         self._encoder = encoder
         self._store: Workers | None = None
         self._pinned: dict[str, tuple[Gallery, Service]] = {}
@@ -103,6 +104,7 @@ class Service:
             dim=encoder.dim,
             has_model=lambda space: self.models.find(space) is not None,
             cards=self.cards,
+            patch_tokens=settings.patch_tokens,
         )
         self.upkeep = Upkeep(self.galleries)
         self.migrations = Migrations(self.galleries, self.models)

@@ -145,6 +145,10 @@ class Settings(BaseSettings):
     picture_px: int = Field(
         default=512, ge=64, le=8192, description="longest side of stored pictures, which a later model is shown again"
     )
+    patch_tokens: Literal["none", "int8", "fp16"] = Field(
+        default="int8",
+        description="how galleries that are made here keep what belongs to pictures' patches, for rerank and explain",
+    )
     cache_bytes: int = Field(
         default=64_000_000, ge=0, description="memory for what the encoders said of pictures and texts; 0: none is kept"
     )

@@ -1,7 +1,7 @@
 """Grounding: where in a picture a phrase is. One method a file; `finding` takes the best that a bundle allows."""
 
 from runtime.grounding.boxes import MOST_OVERLAP, boxes_of, non_overlapping, overlaps
-from runtime.grounding.finding import ground, ground_regions, is_calibrated, method_of, threshold_of
+from runtime.grounding.finding import ground, ground_many, ground_regions, is_calibrated, method_of, threshold_of
 from runtime.grounding.found import Box, Grounding, Method, ScoredBox
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "ScoredBox",
     "boxes_of",
     "ground",
+    "ground_many",
     "ground_regions",
     "is_calibrated",
     "method_of",

@@ -41,6 +41,22 @@ def ground(
         TextError: a phrase is empty.
         GraphMissingError: the bundle gives no regions, no relevance and no patch embeddings.
     """
+    return ground_many(encoder, image, phrases, top_k=top_k, threshold=threshold)[0]
+
+
+def ground_many(
+    encoder: Encoder,
+    images: ImageFeatures,
+    phrases: Sequence[str],
+    *,
+    top_k: int = 1,
+    threshold: float | None = None,
+) -> list[list[Grounding]]:
+    """Find each phrase in each of some pictures, all of them in one batch; see `ground`.
+
+    Returns:
+        For each picture, for each phrase.
+    """
     method = method_of(encoder.manifest)
     if method is None:
         raise GraphMissingError(
@@ -48,12 +64,15 @@ def ground(
             "ground."
         )
     if not phrases:
-        return []
+        return [[] for _ in range(len(images))]
     texts = encoder.embed_texts(phrases)
     if method == "regions":
-        return ground_regions(encoder.manifest, image, phrases, texts.embedding, top_k=top_k, threshold=threshold)[0]
-    found = ground_by_maps(encoder, image, texts, with_relevance=method == "relevance")
-    return _finished(encoder.manifest, method, phrases, found, top_k=top_k, threshold=threshold)
+        return ground_regions(encoder.manifest, images, phrases, texts.embedding, top_k=top_k, threshold=threshold)
+    found = ground_by_maps(encoder, images, texts, with_relevance=method == "relevance")
+    return [
+        _finished(encoder.manifest, method, phrases, of_picture, top_k=top_k, threshold=threshold)
+        for of_picture in found
+    ]
 
 
 def ground_regions(

@@ -25,7 +25,7 @@ async def list_galleries(request: Request, service: ServiceOf) -> Response:
 async def create_gallery(request: Request, service: ServiceOf) -> Response:
     """Make an empty gallery."""
     asked = await read_json(request, NewGallery, max_bytes=service.settings.max_body_bytes)
-    gallery = await service.store(service.galleries.create, asked.name)
+    gallery = await service.store(service.galleries.create, asked.name, patch_tokens=asked.patch_tokens)
     return json_answer(await service.store(describe, asked.name, gallery), status=201)
 
 
@@ -53,5 +53,6 @@ def describe(name: str, gallery: Gallery) -> GalleryAnswer:
         space=info.space,
         dim=info.dim,
         index_kind=info.index_kind,
+        patch_tokens=info.patch_tokens,
         read_only=gallery.read_only,
     )

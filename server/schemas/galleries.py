@@ -11,6 +11,11 @@ class NewGallery(Request):
     """A gallery to make."""
 
     name: GalleryName
+    patch_tokens: Literal["none", "int8", "fp16"] | None = Field(
+        default=None,
+        description="how what belongs to pictures' patches is kept, for rerank and explain; as the server is set when "
+        "left out",
+    )
 
 
 class GalleryAnswer(Answer):
@@ -22,6 +27,9 @@ class GalleryAnswer(Answer):
     space: str = Field(description="digest of the embedding space that filled it")
     dim: int
     index_kind: str
+    patch_tokens: Literal["none", "int8", "fp16"] = Field(
+        description="how what belongs to pictures' patches is kept; without it rerank looks at the stored pictures"
+    )
     read_only: bool = Field(description="whether another process writes in it, so that this one only follows")
 
 

@@ -43,6 +43,12 @@ class SearchRequest(Request):
     )
     min_score: float | None = Field(default=None, ge=-1, le=1, description="hits of a lower score are left out")
     rerank: int = Field(default=0, ge=0, description="how many of the best hits the fusion encoder scores anew")
+    min_match: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="hits of a lower `match` are left out; without `rerank` all `top_k` hits are re-scored",
+    )
     explain: bool = Field(default=False, description="say where each phrase is and which words do not fit")
     include: list[Literal["metadata", "text"]] = Field(default=["metadata"], description="what each hit carries")
 
@@ -91,6 +97,14 @@ class SearchAnswer(Answer):
     """The hits of one query."""
 
     hits: list[Hit]
+    left_out: int | None = Field(
+        default=None, description="hits below `min_match`, or that could not be re-scored; when it was asked for"
+    )
+    pictures_read: int | None = Field(
+        default=None,
+        description="stored pictures that rerank or explain had to look at, because the gallery keeps no features of "
+        "them; when either was asked for",
+    )
     gallery: GallerySummary
     timings_ms: TimingsMs
 

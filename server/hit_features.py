@@ -1,0 +1,138 @@
+"""What the image encoder says of the pictures of hits: from what the gallery keeps of them, else from the pictures."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from index import Gallery
+from index.features import ARRAYS, Kept, Part, unpack
+from runtime.encoder import Encoder, Floats, ImageFeatures
+from runtime.grounding import method_of as grounding_method_of
+from runtime.word_judges import method_of as word_method_of
+from server.seeing import Seen, see
+from server.service import Service
+from server.timings import Timings
+
+_log = logging.getLogger(__name__)
+
+TO_RERANK: frozenset[Part] = frozenset({"patch_tokens"})
+
+_TO_GROUND: dict[str | None, frozenset[Part]] = {
+    "regions": frozenset({"regions"}),
+    "relevance": frozenset({"patch_tokens", "patch_embeddings"}),
+    "patch_similarity": frozenset({"patch_embeddings"}),
+    None: frozenset(),
+}
+_TO_JUDGE: dict[str, frozenset[Part]] = {
+    "word_errors": frozenset({"proof"}),
+    "masked_words": frozenset({"patch_tokens"}),
+    "leave_one_out": frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HitFeatures:
+    """Of some hits, in their order.
+
+    Attributes:
+        ids: hits that have a picture.
+        features: [hits], with the parts that were wanted.
+        sizes_px: width and height of each stored picture.
+        pictures_read: how many of them had to be decoded and embedded.
+    """
+
+    ids: list[str]
+    features: ImageFeatures
+    sizes_px: list[tuple[int, int]]
+    pictures_read: int
+
+
+def to_explain(encoder: Encoder) -> frozenset[Part]:
+    """Name what explaining hits of a bundle takes."""
+    return _TO_GROUND[grounding_method_of(encoder.manifest)] | _TO_JUDGE[word_method_of(encoder)]
+
+
+async def features_of_hits(
+    service: Service, gallery: Gallery, ids: Sequence[str], parts: frozenset[Part], *, to_proofread: bool
+) -> HitFeatures | None:
+    """Gather features of the pictures of hits; those that have none are left out, and None is returned if none has.
+
+    Args:
+        service: of the gallery.
+        gallery: that the hits are of.
+        ids: the hits.
+        parts: what is wanted of their pictures.
+        to_proofread: whether texts will be proofread against them.
+
+    Raises:
+        GalleryError: the gallery cannot be read.
+        EngineError: the engine failed.
+    """
+    kept, vectors, files = await service.store(_read, gallery, ids, parts)
+    unmeasured = Timings()  # the caller's stage counts it
+    names = list(files)
+    pictures = await asyncio.gather(
+        *(see(service, files[name], unmeasured, to_proofread=to_proofread) for name in names)
+    )
+    seen = dict(zip(names, pictures, strict=True))
+    if seen:
+        _tell(service, gallery, len(seen))
+    found = [item_id for item_id in ids if item_id in kept or item_id in seen]
+    if not found:
+        return None
+    from_store = [item_id for item_id in found if item_id in kept]
+    sizes = {item_id: kept[item_id].size_px for item_id in from_store} | {k: v.size_px for k, v in seen.items()}
+    return HitFeatures(
+        ids=found,
+        features=_joined(found, from_store, kept, vectors, seen, parts),
+        sizes_px=[sizes[item_id] for item_id in found],
+        pictures_read=len(seen),
+    )
+
+
+def _read(
+    gallery: Gallery, ids: Sequence[str], parts: frozenset[Part]
+) -> tuple[dict[str, Kept], dict[str, Floats], dict[str, bytes]]:
+    """Return what is kept of those of which all is, their vectors, and the stored pictures of the others."""
+    kept = {item_id: one for item_id, one in gallery.features(ids, parts).items() if parts <= set(one.parts)}
+    vectors = gallery.vectors(list(kept))
+    kept = {item_id: one for item_id, one in kept.items() if item_id in vectors}
+    return kept, vectors, gallery.pictures([item_id for item_id in ids if item_id not in kept])
+
+
+def _joined(
+    ids: Sequence[str],
+    from_store: Sequence[str],
+    kept: Mapping[str, Kept],
+    vectors: Mapping[str, Floats],
+    seen: Mapping[str, Seen],
+    parts: frozenset[Part],
+) -> ImageFeatures:
+    """Stack the features of all pictures in the order of the hits."""
+    stacks: list[ImageFeatures] = []
+    if from_store:
+        embeddings = np.stack([vectors[item_id] for item_id in from_store])
+        stacks.append(unpack([kept[item_id] for item_id in from_store], embeddings, parts))
+    stacks += [picture.features for picture in seen.values()]
+    place = {item_id: at for at, item_id in enumerate([*from_store, *seen])}
+    names = ["embedding", *(name for part in sorted(parts) for name in ARRAYS[part])]
+    arrays = {name: np.concatenate([getattr(one, name) for one in stacks]) for name in names}
+    arrays.setdefault("patch_tokens", np.zeros((len(place), 0, 0), np.float32))
+    arrays.setdefault("patch_embeddings", None)
+    return ImageFeatures(**arrays)[[place[item_id] for item_id in ids]]
+
+
+def _tell(service: Service, gallery: Gallery, number: int) -> None:
+    """Count pictures that were looked at anew, and say once for each gallery what would spare that."""
+    service.metrics.pictures_read.inc(number)
+    name = gallery.info().name
+    if name in service.told_to_fill:
+        return
+    service.told_to_fill.add(name)
+    _log.warning(
+        "hits are looked at anew: the gallery keeps no features of their pictures; `vernier index features` makes them",
+        extra={"fields": {"event": "pictures_read", "gallery": name, "patch_tokens": gallery.patch_tokens}},
+    )
