@@ -2,10 +2,10 @@
 
     python -m benchmarks.gallery_crash --kills 200
 
-A child process adds, replaces and deletes items, writes snapshots, tunes and compacts, and reports every operation
-before it starts and after it was acknowledged. It is ended by SIGKILL. Then the gallery must hold exactly what was
-acknowledged, with the one operation under way either done or not done, as a whole; `verify` must find nothing. SIGKILL
-ends a process and not the machine: what the disk does when the power fails is not seen here.
+A child process adds, replaces and deletes items with their features, writes snapshots, tunes and compacts, and reports
+every operation before it starts and after it was acknowledged. It is ended by SIGKILL. Then the gallery must hold
+exactly what was acknowledged, with the one operation under way either done or not done, as a whole; `verify` must find
+nothing. SIGKILL ends a process and not the machine: what the disk does when the power fails is not seen here.
 """
 
 import argparse
@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 
 from index import LocalGallery, NewItem, local, open_folder
+from index.features import Kept, pack
+from runtime.encoder import ImageFeatures
 
 DIM = 32
 SPACE = "crash"
@@ -111,7 +113,8 @@ def _look(folder: Path, held: State, under_way: dict[str, Any] | None, report: C
         if found not in (held, finished):
             wrong = {i for i in {*held, *found} if held.get(i) != found.get(i) and finished.get(i) != found.get(i)}
             report.problems.append(f"kill {round_number}: not as acknowledged, nor wholly further: {sorted(wrong)[:5]}")
-        report.problems += [f"kill {round_number}: {problem}" for problem in _wrong_hits(gallery, found)]
+        wrong_parts = [*_wrong_hits(gallery, found), *_wrong_features(gallery, found)]
+        report.problems += [f"kill {round_number}: {problem}" for problem in wrong_parts]
     return found
 
 
@@ -138,6 +141,27 @@ def _wrong_hits(gallery: LocalGallery, held: State) -> list[str]:
         if len({hit.id for hit in hits}) != len(hits):
             problems.append(f"{item_id}: an item is found twice")
     return problems
+
+
+def _wrong_features(gallery: LocalGallery, held: State) -> list[str]:
+    """Every picture has the features that were stored with its vector, and no others."""
+    found = gallery.features(list(held), ("codes", "patch_tokens"))
+    return [
+        f"{item_id} has not its own features"
+        for item_id, digest in held.items()
+        if found.get(item_id) != _features(digest)
+    ]
+
+
+def _features(digest: str) -> Kept:
+    tokens = np.random.default_rng(int(digest)).standard_normal((1, 16, 32)).astype(np.float32)
+    features = ImageFeatures(
+        embedding=_vector(digest)[None],
+        patch_tokens=tokens,
+        patch_embeddings=None,
+        codes=tokens.argmax(axis=-1),
+    )
+    return pack(features, [(40, 30)], ("codes", "patch_tokens"), "int8")[0]
 
 
 def _do(operation: dict[str, Any], held: State) -> None:
@@ -169,6 +193,7 @@ def _write_until_killed(folder: Path, seed: int) -> None:
                         content_digest=digest,
                         metadata={"n": int(digest) % 100},
                         picture=b"p" * 2000,
+                        features=_features(digest),
                     )
                     for item_id, digest in operation["items"].items()
                 ]

@@ -131,15 +131,16 @@ def unpack(kept: Sequence[Kept], embeddings: Floats, parts: Collection[Part]) ->
     Raises:
         GalleryError: `gallery_damaged`: a blob holds something else.
     """
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Any] = {
+        "patch_tokens": np.zeros((len(kept), 0, 0), np.float32),
+        "patch_embeddings": None,
+    }
     for part in parts:
         names = ARRAYS[part]
         columns = _columns([one.parts[part] for one in kept])
         if len(columns) != len(names):
             raise _damaged(f"part {part} holds {len(columns)} arrays and not {len(names)}")
         arrays.update(zip(names, columns, strict=True))
-    arrays.setdefault("patch_tokens", np.zeros((len(kept), 0, 0), np.float32))
-    arrays.setdefault("patch_embeddings", None)  # type: ignore[arg-type]
     return ImageFeatures(embedding=embeddings, **arrays)
 
 
@@ -176,8 +177,8 @@ def _packed(name: str, values: NDArray[Any] | None, patch_tokens: PatchTokens) -
         stored = values.astype(_DTYPES[kind])
     elif name in _IN_ONE_BYTE and patch_tokens == "int8":
         # A scale for each channel of each picture: channels differ in size far more than patches do.
-        kind, scales = _INT8, (np.abs(values).max(axis=-2, keepdims=True) / _STEPS).astype("<f2")
-        divisor = np.where(scales > 0, scales, np.float16(1)).astype(np.float32)
+        kind, scales = _INT8, (np.abs(values).max(axis=-2, keepdims=True) / _STEPS).astype("<f4")
+        divisor = np.where(scales > 0, scales, np.float32(1))
         stored = np.clip(np.rint(values / divisor), -_STEPS, _STEPS).astype(np.int8)
     else:
         with np.errstate(over="ignore"):
@@ -195,7 +196,7 @@ def _packed(name: str, values: NDArray[Any] | None, patch_tokens: PatchTokens) -
 
 def _columns(blobs: Sequence[bytes]) -> list[NDArray[Any]]:
     """Return the arrays that blobs of the same part hold, each [pictures, …]."""
-    if any(len(blob) != len(blobs[0]) for blob in blobs):  # of several precisions
+    if any(len(blob) != len(blobs[0]) or blob[:1] != blobs[0][:1] for blob in blobs):  # of several precisions
         alone = [_columns([blob]) for blob in blobs]
         shapes = [[column.shape for column in columns] for columns in alone]
         if any(shape != shapes[0] for shape in shapes):
@@ -222,14 +223,14 @@ def _column(rows: NDArray[np.uint8], start: int) -> tuple[NDArray[Any], int]:
     if (rows[:, start:data] != rows[0, start:data]).any():
         raise _damaged("pictures have parts of different shapes")
     scale_shape = (*shape[:-2], 1, shape[-1]) if kind == _INT8 and num_dims > 1 else ()
-    scale_bytes = 2 * int(np.prod(scale_shape)) if scale_shape else 0
+    scale_bytes = 4 * int(np.prod(scale_shape)) if scale_shape else 0
     end = data + scale_bytes + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
     if end > rows.shape[1]:
         raise _damaged("it ends too early")
     values = rows[:, data + scale_bytes : end].copy().view(dtype).reshape(len(rows), *shape)
     if kind == _INT8:
-        scales = rows[:, data : data + scale_bytes].copy().view("<f2").reshape(len(rows), *scale_shape)
-        return values.astype(np.float32) * scales.astype(np.float32), end
+        scales = rows[:, data : data + scale_bytes].copy().view("<f4").reshape(len(rows), *scale_shape)
+        return values.astype(np.float32) * scales, end
     return values.astype(np.float32 if kind == _FP16 else np.int64), end
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -119,10 +120,9 @@ def _joined(
     stacks += [picture.features for picture in seen.values()]
     place = {item_id: at for at, item_id in enumerate([*from_store, *seen])}
     names = ["embedding", *(name for part in sorted(parts) for name in ARRAYS[part])]
-    arrays = {name: np.concatenate([getattr(one, name) for one in stacks]) for name in names}
-    arrays.setdefault("patch_tokens", np.zeros((len(place), 0, 0), np.float32))
-    arrays.setdefault("patch_embeddings", None)
-    return ImageFeatures(**arrays)[[place[item_id] for item_id in ids]]
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in stacks]) for name in names}
+    nothing = {"patch_tokens": np.zeros((len(place), 0, 0), np.float32), "patch_embeddings": None}
+    return ImageFeatures(**{**nothing, **arrays})[[place[item_id] for item_id in ids]]
 
 
 def _tell(service: Service, gallery: Gallery, number: int) -> None:
