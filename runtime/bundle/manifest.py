@@ -111,6 +111,33 @@ class WordErrorFit(_Part):
     recall: float
 
 
+class MatchFit(_Part):
+    """How the probabilities of matches and `min_match` came about.
+
+    Attributes:
+        prior: share of right pairs that the probabilities are for: stated, not measured, since among the hits that are
+            re-scored one is right.
+        seen: share of right pairs among those fitted on.
+        right: how many right pairs.
+        wrong: how many wrong ones.
+        looked_at: how many of the best hits of each query the threshold was set on.
+        unanswerable: how many queries that no picture satisfies.
+        most_false_hits: share of those that may be given a hit.
+        false_hits: share of them that is, at the threshold.
+        recall: share of right pairs that pass it.
+    """
+
+    prior: float = Field(gt=0, lt=1)
+    seen: float
+    right: int
+    wrong: int
+    looked_at: int
+    unanswerable: int
+    most_false_hits: float
+    false_hits: float
+    recall: float
+
+
 class GroundingFit(_Part):
     """How the probabilities of boxes and the threshold came about.
 
@@ -136,6 +163,8 @@ class Calibration(_Part):
 
     Attributes:
         match: of a pair's raw match score: the fusion graph's logit, or the cosine of the dual encoder.
+        min_match: probability below which a hit is best left out; None where it was not fitted.
+        match_fit: how the two came about; None where they were not fitted, or before schema version 4.
         word_error: of a word's raw error score (see `runtime.proofread`).
         word_error_threshold: probability from which a word is called an error.
         word_error_fit: how the two came about; None where they were not fitted, or before schema version 3.
@@ -147,6 +176,8 @@ class Calibration(_Part):
     """
 
     match: Logistic = Logistic()
+    min_match: float | None = None
+    match_fit: MatchFit | None = None
     word_error: Logistic = Logistic()
     word_error_threshold: float = 0.5
     word_error_fit: WordErrorFit | None = None
