@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bundle import Calibration, Logistic, WordErrorFit
+from runtime.bundle import Calibration, Logistic, MatchFit, WordErrorFit
 from runtime.encoder import Encoder, TextFeatures
 from runtime.grounding import ground
 from runtime.preprocess.text import TextBatch, words
@@ -27,6 +27,13 @@ meets: captions that people keep are mostly right."""
 FALSE_ALARMS = 0.02
 """Share of a right caption's judged words that may be called errors."""
 
+RIGHT_HITS = 0.1
+"""Share of right pairs that match probabilities are for: one right picture among ten hits that are re-scored."""
+
+FALSE_HITS = 0.05
+"""Share of the queries that no picture satisfies which may be given a hit at `min_match`."""
+
+_LOOKED_AT = 10  # hits of each query that are re-scored to set `min_match`
 _MOST_PROOFREAD = 150  # where every word costs a pass
 _MOST_GROUNDED = 150
 _LEAST_EACH = 10  # right and wrong examples without which nothing is fitted
@@ -46,13 +53,14 @@ def calibrate(
     """
     rng = np.random.default_rng(seed)
     edited = [sample.edited or replace_a_word(sample.caption, samples, rng) for sample in samples]
-    match = fit_logistic(*match_scores(encoder, samples, edited, rng))
+    raw, is_right = match_scores(encoder, samples, edited, rng)
+    match = fit_match(raw, is_right, unanswerable_scores(encoder, samples, edited) if encoder.has_fusion else None)
     most = len(samples) if encoder.has_proof_reader else _MOST_PROOFREAD
     scores = word_scores(encoder, samples[:most], edited[:most])
     word_error = fit_word_error(scores, wrong_words=wrong_words, method=method_of(encoder))
     grounding = fit_logistic(*grounding_scores(encoder, [s for s in samples if s.phrases][:_MOST_GROUNDED]))
     return Calibration(
-        match=match or Logistic(),
+        **(match or {}),
         **(word_error or {}),
         grounding=grounding or Logistic(),
         fitted_on=f"{len(samples)} held-out pairs",
@@ -78,6 +86,60 @@ def match_scores(
     partners = np.concatenate([own, (own + shift) % count, similarity.argmax(axis=1), own])
     raw = np.asarray(encoder.match_scores(_take(texts, rows), images[partners]), np.float64)
     return raw, np.arange(len(raw)) < count
+
+
+def unanswerable_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[str]) -> Floats:
+    """The best raw match score that a query without a right picture reaches among its first hits: [2 * samples].
+
+    Such queries are the captions with one word wrong, searched among all pictures, and the captions, searched among
+    all pictures but their own.
+    """
+    count = len(samples)
+    images = encoder.embed_images([sample.image for sample in samples])
+    texts = encoder.embed_texts([*edited, *(sample.caption for sample in samples)])
+    similarity = texts.embedding @ images.embedding.T
+    similarity[count + np.arange(count), np.arange(count)] = -np.inf
+    hits = np.argsort(-similarity, axis=1, kind="stable")[:, : min(_LOOKED_AT, count - 1)]
+    best = [
+        encoder.match_scores(_take(texts, np.full(len(found), row)), images[found]).max()
+        for row, found in enumerate(hits)
+    ]
+    return np.asarray(best, np.float64)
+
+
+def fit_match(raw: Floats, is_right: NDArray[np.bool_], unanswerable: Floats | None) -> dict[str, Any] | None:
+    """The fields of a `Calibration` that are about matches; None when the scores allow none.
+
+    The curve is fitted on the pairs as they are and moved to the stated share of right ones, as `fit_word_error` does.
+    `min_match` lies where it gives as many right pairs as it can while no more of the queries that nothing satisfies
+    are given a hit than allowed.
+
+    Args:
+        raw: of pairs.
+        is_right: of them.
+        unanswerable: the best raw score of each query that nothing satisfies; None sets no `min_match`: without a
+            fusion graph no hits are re-scored.
+    """
+    fitted = fit_logistic(raw, is_right)
+    if fitted is None:
+        return None
+    seen = float(np.mean(is_right))
+    moved = Logistic(scale=fitted.scale, bias=fitted.bias + _logit(RIGHT_HITS) - _logit(seen))
+    if unanswerable is None or not len(unanswerable):
+        return {"match": moved}
+    cut = threshold_within(unanswerable, raw[is_right], most_false_alarms=FALSE_HITS)
+    report = MatchFit(
+        prior=RIGHT_HITS,
+        seen=seen,
+        right=int(is_right.sum()),
+        wrong=int((~is_right).sum()),
+        looked_at=_LOOKED_AT,
+        unanswerable=len(unanswerable),
+        most_false_hits=FALSE_HITS,
+        false_hits=float(np.mean(unanswerable >= cut)),
+        recall=float(np.mean(raw[is_right] >= cut)),
+    )
+    return {"match": moved, "min_match": moved.probability(cut), "match_fit": report}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

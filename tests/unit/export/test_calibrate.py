@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from export.calibrate import (
+    FALSE_HITS,
+    RIGHT_HITS,
     WordScores,
     fit_logistic,
+    fit_match,
     fit_word_error,
     overlap,
     replace_a_word,
@@ -128,3 +131,28 @@ def test_overlap_of_boxes():
     assert overlap((0, 0, 1, 1), (0, 0, 1, 1)) == 1.0
     assert overlap((0, 0, 0.5, 1), (0.5, 0, 1, 1)) == 0.0
     assert overlap((0, 0, 0.5, 1), (0.25, 0, 0.75, 1)) == pytest.approx(1 / 3)
+
+
+def test_matches_are_probabilities_of_the_stated_prior():
+    """Scores of two normal kinds, whose log-odds are known, drawn at another prior than the one that is stated."""
+    rng = np.random.default_rng(5)
+    right, wrong = rng.normal(1.0, 1.0, 6_000), rng.normal(-1.0, 1.0, 18_000)
+    raw, is_right = np.concatenate([right, wrong]), np.arange(24_000) < 6_000
+    found = fit_match(raw, is_right, rng.normal(0.0, 1.0, 2_000))
+    assert found is not None
+    for score in (-1.0, 0.0, 1.0, 2.0):
+        odds = np.exp(2 * score) * RIGHT_HITS / (1 - RIGHT_HITS)  # exp(-(s-1)²/2) / exp(-(s+1)²/2) = exp(2s)
+        assert found["match"].probability(score) == pytest.approx(odds / (1 + odds), abs=0.03)
+    fit = found["match_fit"]
+    assert (fit.prior, fit.seen, fit.right, fit.wrong) == (RIGHT_HITS, 0.25, 6_000, 18_000)
+    assert fit.false_hits <= FALSE_HITS
+    assert fit.false_hits == pytest.approx(FALSE_HITS, abs=0.005)
+    assert fit.recall == pytest.approx(0.26, abs=0.03)  # P(N(1, 1) > 1.645)
+
+
+def test_without_queries_that_nothing_satisfies_there_is_no_least_match():
+    raw, is_right = np.arange(40.0), np.arange(40) >= 20
+    found = fit_match(raw, is_right, None)
+    assert found is not None
+    assert set(found) == {"match"}
+    assert fit_match(np.zeros(0), np.zeros(0, np.bool_), np.zeros(3)) is None
