@@ -49,4 +49,5 @@ def _bundle(encoder: Encoder) -> BundleInfo:
         grounding=grounding_method_of(encoder.manifest) or "none",
         proofreading=method_of(encoder),
         rerank=encoder.has_fusion,
+        min_match=encoder.manifest.calibration.min_match if encoder.has_fusion else None,
     )

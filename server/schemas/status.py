@@ -31,6 +31,7 @@ class BundleInfo(Answer):
     grounding: str = Field(description="method of `/ground`, or `none`")
     proofreading: str = Field(description="method of `/proofread`")
     rerank: bool
+    min_match: float | None = Field(description="the bundle's suggestion for `min_match`; null when it has none")
 
 
 class Limits(Answer):

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from runtime.errors import DataError, VernierError
+from runtime.errors import DataError, UsageError, VernierError
 from vernier.cli.copy import copy
+from vernier.cli.features import PatchTokensOption, features
 from vernier.cli.import_clip import import_clip
 from vernier.cli.migrate import migrate
 from vernier.cli.source import JsonOption
@@ -20,6 +21,7 @@ app = typer.Typer(help="Fill a gallery, and look after it.", no_args_is_help=Tru
 app.command()(migrate)
 app.command()(copy)
 app.command()(import_clip)
+app.command()(features)
 
 GalleryArgument = Annotated[
     str, typer.Argument(metavar="GALLERY", help="The gallery's directory, or milvus://HOST:PORT/NAME.")
@@ -51,6 +53,7 @@ def add(
     captions_as_text: Annotated[
         bool, typer.Option("--captions-as-text", help="Store a line's first caption as the item's text.")
     ] = False,
+    patch_tokens: PatchTokensOption = None,
     json: JsonOption = False,
 ) -> None:
     """Add pictures and texts. What cannot be read is reported and left out; doing it again adds nothing twice.
@@ -65,7 +68,14 @@ def add(
     from vernier.progress import progress
 
     encoder = Encoder.load(bundle or demo_bundle())
-    with open_gallery(gallery, space=encoder.space, dim=encoder.dim, create=True) as opened:
+    with open_gallery(
+        gallery, space=encoder.space, dim=encoder.dim, create=True, patch_tokens=patch_tokens
+    ) as opened:
+        if patch_tokens not in (None, opened.patch_tokens):
+            raise UsageError(
+                f"{gallery} keeps patch tokens as {opened.patch_tokens}; "
+                f"`vernier index features --patch-tokens {patch_tokens}` changes that."
+            )
         with progress("Adding") as hook:
             report = add_to(
                 opened,
@@ -92,17 +102,33 @@ def add(
 
 
 @app.command()
-def stats(gallery: FolderArgument, json: JsonOption = False) -> None:
+def stats(
+    gallery: FolderArgument,
+    near_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--near-duplicates", help="Find pictures that are nearly the same: by dictionary codes, else by vectors."
+        ),
+    ] = False,
+    json: JsonOption = False,
+) -> None:
     """Say what a gallery holds, and what it takes."""
-    from vernier.cli.output import say_json, say_table
+    from vernier.cli.output import note, say_json, say_table
 
     with _opened(gallery, read_only=True) as opened:
         numbers = asdict(opened.stats())
+        found = opened.near_duplicates() if near_duplicates else None
     flat = {**numbers.pop("info"), **numbers}
     if json:
-        say_json(flat)
-    else:
-        say_table([[name.replace("_", " "), "none" if value is None else str(value)] for name, value in flat.items()])
+        say_json({**flat, **({} if found is None else {"near_duplicates": asdict(found)})})
+        return
+    say_table([[name.replace("_", " "), "none" if value is None else str(value)] for name, value in flat.items()])
+    if found is not None:
+        note(
+            f"near duplicates by {found.method} (from {found.threshold}): {found.pictures} pictures in {found.groups} "
+            f"groups, the largest of {found.largest_group}; {found.compared:,} pairs were compared."
+        )
+        say_table([[one, other, f"{similarity:.3f}"] for one, other, similarity in found.examples])
 
 
 @app.command()

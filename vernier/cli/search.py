@@ -34,6 +34,12 @@ def search(
         str | None, typer.Option(metavar="JSON", help="""Condition on the metadata, as '{"year": {"gte": 2020}}'.""")
     ] = None,
     rerank: Annotated[int, typer.Option(metavar="N", help="Best hits that are scored again, by both together.")] = 0,
+    min_match: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P", help="Leave out hits of a lower match; all are scored again without --rerank.", min=0, max=1
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say where phrases are and which words do not fit.")
     ] = False,
@@ -63,6 +69,7 @@ def search(
             target=target,
             filter=wanted,
             rerank=rerank,
+            min_match=min_match,
             explain=explain,
             include=("metadata", "text"),
         )
@@ -116,6 +123,10 @@ def _say(answer: "SearchAnswer") -> None:
 
     if not answer.hits:
         note(f"Nothing found among {answer.gallery.items} items.")
+    if answer.left_out:
+        note(f"{answer.left_out} hits do not fit well enough and are left out.")
+    if answer.pictures_read:
+        note(f"{answer.pictures_read} pictures were looked at anew; `vernier index features` spares that.")
     rows: list[list[str | Coloured]] = []
     for hit in answer.hits:
         score = f"{hit.score:.4f}" if hit.match is None else f"{hit.score:.4f} match {hit.match:.3f}"

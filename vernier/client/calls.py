@@ -42,6 +42,7 @@ PictureIn = Callable[[str, str], bytes]
 
 Target = Literal["image", "text"]
 Heatmap = Literal["none", "png", "grid"]
+PatchTokens = Literal["none", "int8", "fp16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,7 @@ def search(
     filter: Mapping[str, Any] | None = None,
     min_score: float | None = None,
     rerank: int = 0,
+    min_match: float | None = None,
     explain: bool = False,
     include: Sequence[str] | None = None,
     negative_text: str | None = None,
@@ -122,6 +124,7 @@ def search(
         filter: condition on the items' metadata, as in `{"year": {"gte": 2020}}`.
         min_score: least score of a hit.
         rerank: how many of the best hits the fusion encoder scores again.
+        min_match: hits of a lower match are left out; without `rerank` all `top_k` are scored again.
         explain: whether hits come with regions and word errors.
         include: which fields of the items come with the hits, `metadata` and `text`.
         negative_text: what the hits should be unlike.
@@ -135,6 +138,7 @@ def search(
         "filter": filter,
         "min_score": min_score,
         "rerank": rerank,
+        "min_match": min_match,
         "explain": explain,
         "include": None if include is None else list(include),
         "negative_text": negative_text,
@@ -366,12 +370,13 @@ def gallery(name: str = "default") -> Call[Gallery]:
     return Call(method="GET", path=_gallery_path(name), read=_model(Gallery.model_validate_json))
 
 
-def create_gallery(name: str) -> Call[Gallery]:
-    """Make an empty gallery."""
+def create_gallery(name: str, *, patch_tokens: PatchTokens | None = None) -> Call[Gallery]:
+    """Make an empty gallery, which keeps what belongs to pictures' patches so; as the server is set when None."""
+    wanted = {"name": name} if patch_tokens is None else {"name": name, "patch_tokens": patch_tokens}
     return Call(
         method="POST",
         path="/galleries",
-        options={"json": {"name": name}},
+        options={"json": wanted},
         read=_model(Gallery.model_validate_json),
         is_repeatable=False,
     )

@@ -115,10 +115,17 @@ class SearchedGallery(_Answer):
 
 
 class SearchAnswer(_Answer):
-    """Hits, best first."""
+    """Hits, best first.
+
+    Attributes:
+        left_out: hits below `min_match`, when that was asked for.
+        pictures_read: stored pictures that rerank or explain had to look at; with features in the gallery none.
+    """
 
     hits: tuple[Hit, ...]
     gallery: SearchedGallery
+    left_out: int | None = None
+    pictures_read: int | None = None
     timings_ms: dict[str, float] = {}
 
     def shows(self, picture: PictureOf) -> None:
@@ -261,6 +268,7 @@ class Gallery(_Answer):
     Attributes:
         version: grows with every change.
         index_kind: how vectors are searched; `flat` is exact.
+        patch_tokens: how what belongs to pictures' patches is kept: none, int8 or fp16.
         read_only: whether another process writes in it.
     """
 
@@ -270,6 +278,7 @@ class Gallery(_Answer):
     space: str
     dim: int
     index_kind: str
+    patch_tokens: str = "none"
     read_only: bool = False
 
 

@@ -136,6 +136,7 @@ export function App() {
           query={query}
           file={file}
           canRerank={info.value?.bundle.rerank ?? false}
+          minMatch={info.value?.bundle.min_match ?? null}
           numFilters={Object.keys(query.filter ?? {}).length}
           isFiltering={isFiltering}
           onFilter={() => setFiltering(!isFiltering)}

@@ -13,8 +13,8 @@ export interface Finding {
   /** What was asked, however many hits of it were wanted. */
   of: string;
   entries: Entry[];
-  /** How many items the gallery has, and how long the search took; null when nothing was asked. */
-  searched: { items: number; ms: number } | null;
+  /** How many items the gallery has, how long the search took, and how many hits fit too badly; null when nothing was asked. */
+  searched: { items: number; ms: number; leftOut: number } | null;
   hasMore: boolean;
 }
 
@@ -37,12 +37,15 @@ async function search(query: Query, file: File | null, limits: Info["limits"], s
   if (query.like !== null && !file) body.image = { item: query.like };
   // What is re-scored is a picture with a text: the other half of the pair must be in the query.
   const canRerank = query.target === "image" ? "text" in body : file !== null || query.like !== null;
-  if (query.rerank && canRerank) body.rerank = Math.min(topK, MOST_RERANKED, limits.max_reranked);
+  if (query.rerank && canRerank) {
+    body.rerank = Math.min(topK, MOST_RERANKED, limits.max_reranked);
+    if (query.minMatch !== null) body.min_match = query.minMatch;
+  }
   const answer = await call<SearchAnswer>("/search", { body, file, signal });
   return {
     of: topicOf(query, file),
     entries: answer.hits.map(entryOfHit),
-    searched: { items: answer.gallery.items, ms: answer.timings_ms.total ?? 0 },
+    searched: { items: answer.gallery.items, ms: answer.timings_ms.total ?? 0, leftOut: answer.left_out ?? 0 },
     hasMore: answer.hits.length === topK && topK < limits.max_top_k,
   };
 }

@@ -11,6 +11,8 @@ export interface Query {
   target: Target;
   gallery: string;
   rerank: boolean;
+  /** The least match of hits that are shown; null shows all. */
+  minMatch: number | null;
   filter: JsonObject | null;
   count: number;
   /** The item that is looked at closely. */
@@ -25,6 +27,7 @@ export const NOTHING: Query = {
   target: "image",
   gallery: "default",
   rerank: false,
+  minMatch: null,
   filter: null,
   count: PER_PAGE,
   open: null,
@@ -40,6 +43,7 @@ export function queryOf(address: string): Query {
     target: given.get("target") === "text" ? "text" : "image",
     gallery: given.get("gallery") ?? "default",
     rerank: given.get("rerank") === "1",
+    minMatch: probabilityOf(given.get("min_match")),
     filter: filterOf(given.get("filter") ?? ""),
     count: Number.isInteger(count) && count > PER_PAGE ? count : PER_PAGE,
     open: given.get("open"),
@@ -54,11 +58,17 @@ export function addressOf(query: Query): string {
   if (query.target !== "image") said.set("target", query.target);
   if (query.gallery !== "default") said.set("gallery", query.gallery);
   if (query.rerank) said.set("rerank", "1");
+  if (query.minMatch !== null) said.set("min_match", String(query.minMatch));
   if (query.filter) said.set("filter", JSON.stringify(query.filter));
   if (query.count > PER_PAGE) said.set("count", String(query.count));
   if (query.open !== null) said.set("open", query.open);
   if (query.caption !== null) said.set("caption", query.caption);
   return said.size ? `/?${said}` : "/";
+}
+
+function probabilityOf(text: string | null): number | null {
+  const read = text ? Number(text) : NaN;
+  return read >= 0 && read <= 1 ? read : null;
 }
 
 /** Read a filter that somebody wrote; null when it is none. Whether it can be obeyed, the server says. */

@@ -10,6 +10,8 @@ interface Props {
   query: Query;
   file: File | null;
   canRerank: boolean;
+  /** The least match that the bundle suggests; null when it suggests none. */
+  minMatch: number | null;
   numFilters: number;
   isFiltering: boolean;
   onFilter: () => void;
@@ -87,6 +89,17 @@ export function SearchBar(props: Props) {
               onChange={(event) => props.onAsk({ text, rerank: event.currentTarget.checked })}
             />
             <span>Look twice</span>
+          </label>
+        )}
+        {props.canRerank && query.rerank && props.minMatch !== null && (
+          <label class="switch" title="Leave out hits that fit too badly; nothing is shown when nothing fits">
+            <input
+              type="checkbox"
+              role="switch"
+              checked={query.minMatch !== null}
+              onChange={(event) => props.onAsk({ text, minMatch: event.currentTarget.checked ? props.minMatch : null })}
+            />
+            <span>Only what fits</span>
           </label>
         )}
         <button

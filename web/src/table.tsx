@@ -67,6 +67,7 @@ export function Table(props: TableProps) {
 
 function saidOf({ entries, searched }: Finding, numItems: number, isFilteredOut: boolean): string {
   if (entries.length === 0) {
+    if (searched?.leftOut) return "Nothing fits. The nearest pictures differ from what was asked.";
     if (isFilteredOut) return "Nothing was found. No item passes the filter.";
     return numItems > 0 ? "Nothing was found. Try other words." : "This gallery is empty.";
   }

@@ -15,6 +15,7 @@ export interface Hit {
 
 export interface SearchAnswer {
   hits: Hit[];
+  left_out?: number;
   gallery: { name: string; items: number; version: number };
   timings_ms: Record<string, number>;
 }
@@ -76,7 +77,7 @@ export interface Gallery {
 
 export interface Info {
   version: string;
-  bundle: { name: string; space: string; dim: number; recipe: string; grounding: string; proofreading: string; rerank: boolean };
+  bundle: { name: string; space: string; dim: number; recipe: string; grounding: string; proofreading: string; rerank: boolean; min_match: number | null };
   graphs: Record<string, { provider: string; precision: string }>;
   provider_fallback: string | null;
   threads: Record<string, number>;
