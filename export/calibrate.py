@@ -30,7 +30,7 @@ FALSE_ALARMS = 0.02
 RIGHT_HITS = 0.1
 """Share of right pairs that match probabilities are for: one right picture among ten hits that are re-scored."""
 
-FALSE_HITS = 0.05
+FALSE_HITS = 0.1
 """Share of the queries that no picture satisfies which may be given a hit at `min_match`."""
 
 _LOOKED_AT = 10  # hits of each query that are re-scored to set `min_match`
