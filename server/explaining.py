@@ -1,7 +1,7 @@
 """Why pictures and texts fit or do not: where each phrase is, and which words are doubtful; all hits together."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -12,7 +12,7 @@ from runtime.phrases import Phrase, noun_phrases
 from runtime.preprocess.text import words
 from runtime.proofread import ProofWord
 from server.boxes import in_pixels
-from server.schemas.search import HitRegion, HitWord
+from server.schemas.search import Explained, HitRegion, HitWord
 from server.service import Service
 
 
@@ -35,42 +35,54 @@ class Explanation:
 
 
 async def explain_pictures(
-    service: Service, images: ImageFeatures, sizes_px: Sequence[tuple[int, int]], text: str
+    service: Service,
+    images: ImageFeatures,
+    sizes_px: Sequence[tuple[int, int]],
+    text: str,
+    wanted: Collection[Explained],
 ) -> list[Explanation]:
     """Ground the phrases of a text in pictures and judge its words by each, all pictures at once.
+
+    What is not wanted of the two is not done.
 
     Raises:
         EngineError: the engine failed.
     """
     if len(words(text)) > service.settings.max_judged_words:
         return [Explanation(image_size=size, regions=[], words=[]) for size in sizes_px]
-    phrases = noun_phrases(text)
+    phrases = noun_phrases(text) if "regions" in wanted else []
     judged, groundings = await asyncio.gather(
-        service.engines.judge_words(images, text),
+        _judged(service, images, text, wanted),
         _or_none(service.engines.ground_many(images, [phrase.text for phrase in phrases])),
     )
     return [
         Explanation(
             image_size=size,
             regions=_regions(service, phrases, groundings[at] if groundings else [], size),
-            words=_words(judged[at]),
+            words=_words(judged[at]) if judged else [],
         )
         for at, size in enumerate(sizes_px)
     ]
 
 
 async def explain_texts(
-    service: Service, image: ImageFeatures, size_px: tuple[int, int], texts: Sequence[str]
+    service: Service,
+    image: ImageFeatures,
+    size_px: tuple[int, int],
+    texts: Sequence[str],
+    wanted: Collection[Explained],
 ) -> list[Explanation]:
     """Ground the phrases of texts in one picture and judge their words by it, all texts at once.
+
+    What is not wanted of the two is not done.
 
     Raises:
         EngineError: the engine failed.
     """
     short = [text for text in texts if len(words(text)) <= service.settings.max_judged_words]
-    listed = [noun_phrases(text) for text in short]
+    listed = [noun_phrases(text) if "regions" in wanted else [] for text in short]
     proofs, groundings = await asyncio.gather(
-        service.engines.proofread(image, short, num_suggestions=0),
+        service.engines.proofread(image, short if "words" in wanted else [], num_suggestions=0),
         _or_none(service.engines.ground_many(image, [phrase.text for phrases in listed for phrase in phrases])),
     )
     found = iter(groundings[0] if groundings else ())
@@ -78,11 +90,17 @@ async def explain_texts(
         text: Explanation(
             image_size=size_px,
             regions=_regions(service, phrases, list(islice(found, len(phrases))), size_px),
-            words=_words(proof.words),
+            words=_words(proofs[at].words) if proofs else [],
         )
-        for text, phrases, proof in zip(short, listed, proofs, strict=True)
+        for at, (text, phrases) in enumerate(zip(short, listed, strict=True))
     }
     return [explained.get(text) or Explanation(image_size=size_px, regions=[], words=[]) for text in texts]
+
+
+async def _judged(
+    service: Service, images: ImageFeatures, text: str, wanted: Collection[Explained]
+) -> list[tuple[ProofWord, ...]]:
+    return await service.engines.judge_words(images, text) if "words" in wanted else []
 
 
 async def _or_none(groundings: Awaitable[list[list[Grounding]]]) -> list[list[Grounding]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from index.features import ARRAYS, Kept, Part, unpack
 from runtime.encoder import Encoder, Floats, ImageFeatures
 from runtime.grounding import method_of as grounding_method_of
 from runtime.word_judges import method_of as word_method_of
+from server.schemas.search import Explained
 from server.seeing import Seen, see
 from server.service import Service
 from server.timings import Timings
@@ -51,9 +52,10 @@ class HitFeatures:
     pictures_read: int
 
 
-def to_explain(encoder: Encoder) -> frozenset[Part]:
+def to_explain(encoder: Encoder, wanted: Collection[Explained]) -> frozenset[Part]:
     """Name what explaining hits of a bundle takes."""
-    return _TO_GROUND[grounding_method_of(encoder.manifest)] | _TO_JUDGE[word_method_of(encoder)]
+    to_ground = _TO_GROUND[grounding_method_of(encoder.manifest)] if "regions" in wanted else frozenset()
+    return to_ground | (_TO_JUDGE[word_method_of(encoder)] if "words" in wanted else frozenset())
 
 
 async def features_of_hits(

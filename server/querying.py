@@ -154,7 +154,7 @@ async def _embed(service: Service, query: SearchRequest, uploaded: bytes | None,
         parts.append((query.image_weight, stored))
     elif one_picture(query.image, uploaded):
         data = await picture_bytes(service, query.image, uploaded, gallery=query.gallery)
-        picture = await see(service, data, timings, to_proofread=query.explain)
+        picture = await see(service, data, timings, to_proofread="words" in query.explained)
         parts.append((query.image_weight, picture.features.embedding[0]))
     return _Query(vector=_sum(parts), text=query.text, texts=texts, picture=picture)
 
@@ -197,7 +197,7 @@ async def _reranked(
     """
     best_ids = [hit.id for hit in hits[:number]]
     if query.target == "image":
-        found = await features_of_hits(service, gallery, best_ids, TO_RERANK, to_proofread=query.explain)
+        found = await features_of_hits(service, gallery, best_ids, TO_RERANK, to_proofread="words" in query.explained)
         if found is None:
             return list(hits), 0
         ids, read = found.ids, found.pictures_read
@@ -221,16 +221,19 @@ async def _explained(
 ) -> tuple[dict[str, Explanation], int]:
     """Explain hits, all at once; return what was found and how many pictures had to be looked at."""
     if query.target == "image":
-        parts = to_explain(service.encoder)
-        found = embedded.text and await features_of_hits(service, gallery, ids, parts, to_proofread=True)
+        wanted = query.explained
+        parts = to_explain(service.encoder, wanted)
+        to_proofread = "words" in wanted
+        found = embedded.text and await features_of_hits(service, gallery, ids, parts, to_proofread=to_proofread)
         if not found or embedded.text is None:
             return {}, 0
-        explained = await explain_pictures(service, found.features, found.sizes_px, embedded.text)
+        explained = await explain_pictures(service, found.features, found.sizes_px, embedded.text, wanted)
         return dict(zip(found.ids, explained, strict=True)), found.pictures_read
     picture, sentences = embedded.picture, await _texts_of(service, gallery, ids)
     if picture is None or not sentences:
         return {}, 0
-    explained = await explain_texts(service, picture.features, picture.size_px, list(sentences.values()))
+    texts = list(sentences.values())
+    explained = await explain_texts(service, picture.features, picture.size_px, texts, query.explained)
     return dict(zip(sentences, explained, strict=True)), 0
 
 
@@ -251,6 +254,8 @@ def _hit(query: SearchRequest, hit: _Scored, item: Item | None, explanation: Exp
         explained = explanation or Explanation.nothing()
         if explained.image_size is not None:
             answer["image_size"] = explained.image_size
-        answer["regions"] = [region.model_dump() for region in explained.regions]
-        answer["words"] = [word.model_dump() for word in explained.words]
+        if "regions" in query.explained:
+            answer["regions"] = [region.model_dump() for region in explained.regions]
+        if "words" in query.explained:
+            answer["words"] = [word.model_dump() for word in explained.words]
     return answer

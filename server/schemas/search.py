@@ -1,6 +1,6 @@
 """Bodies of `/search` and `/search/batch`."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, JsonValue
 
@@ -19,6 +19,7 @@ from server.schemas.common import (
 )
 
 Target = Literal["image", "text"]
+Explained = Literal["regions", "words"]
 
 
 class SearchRequest(Request):
@@ -49,8 +50,19 @@ class SearchRequest(Request):
         le=1,
         description="hits of a lower `match` are left out; without `rerank` all `top_k` hits are re-scored",
     )
-    explain: bool = Field(default=False, description="say where each phrase is and which words do not fit")
+    explain: bool | list[Explained] = Field(
+        default=False,
+        description="say of each hit where each phrase is (`regions`) and which words do not fit (`words`): both, or "
+        "those named",
+    )
     include: list[Literal["metadata", "text"]] = Field(default=["metadata"], description="what each hit carries")
+
+    @property
+    def explained(self) -> frozenset[Explained]:
+        """What is said of each hit."""
+        if isinstance(self.explain, bool):
+            return frozenset(get_args(Explained)) if self.explain else frozenset()
+        return frozenset(self.explain)
 
 
 class BatchRequest(Request):

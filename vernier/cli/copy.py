@@ -27,9 +27,7 @@ def copy(
         info = from_gallery.info()
         kept = None if destination.startswith("milvus://") else from_gallery.patch_tokens
         with (
-            open_gallery(
-                destination, space=info.space, dim=info.dim, create=True, patch_tokens=kept
-            ) as to_gallery,
+            open_gallery(destination, space=info.space, dim=info.dim, create=True, patch_tokens=kept) as to_gallery,
             progress("Copying") as hook,
         ):
             report = copy_to(from_gallery, to_gallery, progress=hook)

@@ -68,9 +68,7 @@ def add(
     from vernier.progress import progress
 
     encoder = Encoder.load(bundle or demo_bundle())
-    with open_gallery(
-        gallery, space=encoder.space, dim=encoder.dim, create=True, patch_tokens=patch_tokens
-    ) as opened:
+    with open_gallery(gallery, space=encoder.space, dim=encoder.dim, create=True, patch_tokens=patch_tokens) as opened:
         if patch_tokens not in (None, opened.patch_tokens):
             raise UsageError(
                 f"{gallery} keeps patch tokens as {opened.patch_tokens}; "

@@ -41,6 +41,7 @@ PictureIn = Callable[[str, str], bytes]
 """Gives the stored picture of an item: (item id, gallery) -> the bytes of a file."""
 
 Target = Literal["image", "text"]
+Explained = Literal["regions", "words"]
 Heatmap = Literal["none", "png", "grid"]
 PatchTokens = Literal["none", "int8", "fp16"]
 
@@ -108,7 +109,7 @@ def search(
     min_score: float | None = None,
     rerank: int = 0,
     min_match: float | None = None,
-    explain: bool = False,
+    explain: bool | Sequence[Explained] = False,
     include: Sequence[str] | None = None,
     negative_text: str | None = None,
     exclude_ids: Sequence[str] = (),
@@ -125,7 +126,7 @@ def search(
         min_score: least score of a hit.
         rerank: how many of the best hits the fusion encoder scores again.
         min_match: hits of a lower match are left out; without `rerank` all `top_k` are scored again.
-        explain: whether hits come with regions and word errors.
+        explain: whether hits come with regions and word errors; or which of the two, as in `["regions"]`.
         include: which fields of the items come with the hits, `metadata` and `text`.
         negative_text: what the hits should be unlike.
         exclude_ids: items that are not wanted among the hits.
@@ -139,7 +140,7 @@ def search(
         "min_score": min_score,
         "rerank": rerank,
         "min_match": min_match,
-        "explain": explain,
+        "explain": explain if isinstance(explain, bool) else list(explain),
         "include": None if include is None else list(include),
         "negative_text": negative_text,
         "exclude_ids": list(exclude_ids) or None,

@@ -94,6 +94,23 @@ async def test_no_picture_is_looked_at_and_all_hits_are_one_batch(tmp_path: Path
         assert read[-1].endswith(" 0.0")
 
 
+async def test_what_is_not_asked_of_an_explanation_is_not_done(tmp_path: Path) -> None:
+    encoder = fake_encoder(regions=True, proof_reader=True)
+    images, fusion, reader = (Counted(encoder, graph) for graph in ("image_encoder", "fusion", "proof_reader"))
+    async with serving(settings_for(tmp_path), encoder) as client:
+        await fill(client)
+        both = await search(client, text="a blue square", explain=True)
+        for counted in (images, fusion, reader):
+            counted.rows.clear()
+        boxes = await search(client, text="a blue square", explain=["regions"])
+        assert images.rows == fusion.rows == reader.rows == []
+        words = await search(client, text="a blue square", explain=["words"])
+    for one, with_boxes, with_words in zip(both["hits"], boxes["hits"], words["hits"], strict=True):
+        assert {**with_boxes, **with_words} == one
+        assert "words" not in with_boxes
+        assert "regions" not in with_words
+
+
 async def test_a_gallery_without_features_answers_and_says_so(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, patch_tokens="none", cache_bytes=0)
     async with serving(settings) as client:
