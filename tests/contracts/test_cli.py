@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 COMMANDS = {
     "serve": {"--bundle", "--gallery", "--host", "--port"},
-    "index add": {"gallery", "pictures", "--bundle", "--images", "--captions-as-text", "--picture-px", "--patch-tokens", "--json"},
+    "index add": {
+        "gallery", "pictures", "--bundle", "--images", "--captions-as-text", "--picture-px", "--patch-tokens", "--json",
+    },
     "index stats": {"gallery", "--near-duplicates", "--json"},
     "index verify": {"gallery", "--json"},
     "index compact": {"gallery", "--json"},
@@ -25,8 +27,8 @@ COMMANDS = {
     "index copy": {"source", "destination", "--json"},
     "index migrate": {"gallery", "--bundle", "--rollback", "--discard", "--url", "--api-key"},
     "search": {
-        "text", "--image", "--url", "--gallery", "--bundle", "--top-k", "--target", "--filter", "--rerank", "--min-match",
-        "--explain", "--pictures", "--api-key", "--json",
+        "text", "--image", "--url", "--gallery", "--bundle", "--top-k", "--target", "--filter", "--rerank",
+        "--min-match", "--explain", "--pictures", "--api-key", "--json",
     },
     "ground": {
         "image", "phrases", "--out", "--heat", "--top-k", "--url", "--bundle", "--pictures", "--api-key", "--json",

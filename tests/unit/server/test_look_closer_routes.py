@@ -184,7 +184,7 @@ async def test_a_proof_reader_is_one_pass_for_all_texts_and_one_for_the_picture(
     calls: list[tuple[str, int, tuple[str, ...]]] = []
     for name in ("image_encoder", "proof_reader"):
         encoder.engines[name] = Counting(name, encoder.engines[name], calls)
-    async with serving(settings_for(tmp_path), encoder) as client:
+    async with serving(settings_for(tmp_path, patch_tokens="none"), encoder) as client:
         await fill(client, ("red",))
         assert all("image_levels" not in outputs for name, rows, outputs in calls[-1:] if name == "image_encoder")
         info = (await client.get("/info")).json()
