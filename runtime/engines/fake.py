@@ -54,7 +54,7 @@ def fake_encoder(
     """
     tokenizer = _tokenizer()
     engines: dict[str, Engine] = {
-        "image_encoder": _FakeImages(),
+        "image_encoder": _FakeImages(regions=regions),
         "text_encoder": _FakeTexts(tokenizer),
     }
     if fusion:
@@ -73,6 +73,9 @@ class _Fake:
 
 
 class _FakeImages(_Fake):
+    def __init__(self, *, regions: bool) -> None:
+        self._has_regions = regions
+
     def run(self, inputs: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         pixels = (inputs["pixels"] * 0.5 + 0.5) * 255
         cell = _SIZE_PX // _GRID
@@ -92,8 +95,9 @@ class _FakeImages(_Fake):
             "image_levels": np.stack([tokens] * _LEVELS, axis=1),
             "image_summary": tokens.max(axis=1),
             "codes": distance.argmin(axis=-1),
-            **_regions(tokens),
         }
+        if self._has_regions:
+            found |= _regions(tokens)
         return {name: found[name] for name in outputs or found}
 
 
