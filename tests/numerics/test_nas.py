@@ -230,6 +230,8 @@ def test_pictures_are_exchanged_once_the_dictionary_says_enough():
     model = nas_model()
     strict = NasConfig(augmentation=dataclasses.replace(AUGMENTATION, least_perplexity=1.0)).build(model)
     assert "pictures_right" not in strict(model, batch, features_of(model, batch)).report
+    strict.load_state_dict({"num_steps": torch.tensor(1)})  # once begun it goes on
+    assert "pictures_right" in strict(model, batch, features_of(model, batch)).report
     output = NasConfig(augmentation=AUGMENTATION).build(model)(model, batch, features_of(model, batch))
     assert "pictures_right" in output.report
 

@@ -135,7 +135,7 @@ def test_a_dead_code_begins_anew_at_a_patch_of_the_step():
     revived = dictionary.vectors[2]
     assert any(torch.allclose(revived, patch, atol=1e-4) for patch in tokens[0])
     living = (dictionary.counts[:2].sum() + 0.25) / 3  # the mean before it was revived
-    assert dictionary.counts[2].item() == pytest.approx(0.1 * living.item())
+    assert dictionary.counts[2].item() == pytest.approx(2 * 0.2 * living.item())
 
 
 def test_neighbours_are_cosines_of_living_codes():

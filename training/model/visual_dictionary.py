@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from training.distributed import own_rows, sum_over_processes, world_size
 
 _ROUNDS = 20
-_REVIVED_SHARE = 0.1  # of the mean count: what a revived code counts as at first, so that it lives on for a while
+_REVIVED = 2.0  # times the count under which a code is dead: what a revived one begins with, to live on for a while
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +38,11 @@ class VisualDictionaryConfig:
 
     size: int = 256  # K
     share: float = 0.25  # s: how much of a patch token fusion gets as its code; 1: nothing else, 0: it stays as it is
-    decay: float = 0.99  # g: of counts and sums at each step
+    decay: float = 0.9  # g: of counts and sums at each step; a slow dictionary is left behind by moving features
     smoothing: float = 1e-5  # eps
     start_step: int = 500  # steps of the run after which it begins, from the patches of that step
     started_on: int = 50_000  # patches that k-means sees at most, of all processes
-    dead_share: float = 0.01  # of the mean count: a code with fewer patches is dead
+    dead_share: float = 0.1  # of the mean count: a code with fewer patches is dead
 
     def build(self, width: int) -> "VisualDictionary":
         """A dictionary that has not begun."""
@@ -148,7 +148,7 @@ class VisualDictionary(nn.Module):
             return
         found = _drawn(patches, len(dead), seed=int(self.num_steps))
         dead = dead[: len(found)]
-        self.counts[dead] = _REVIVED_SHARE * self.counts.mean()
+        self.counts[dead] = _REVIVED * self.config.dead_share * self.counts.mean()
         self.sums[dead] = found * self.counts[dead][:, None]
 
 

@@ -54,7 +54,7 @@ class VisualAugmentationConfig:
     sharpness: float = 0.1  # what cosines of codes are divided by
     is_residual: bool = True  # a patch is moved by the difference of the codes; else it becomes the code
     quantised_positives: bool = False  # right pictures have their codes in the same places: the artefact's control
-    least_perplexity: float = 0.3  # of the number of codes: before, the dictionary says too little to exchange by
+    least_perplexity: float = 0.3  # of the number of codes: it begins once the dictionary says as much
     reject_above: float = 0.9  # probability of a match from which a wrong picture is taken to be right
     most_rejected: float = 0.5  # of a batch
 
@@ -281,7 +281,8 @@ class Nas:
         if self.config.visual == 0.0:
             return None
         dictionary, augmentation = _dictionary(model), self.config.augmentation
-        if not dictionary.report()["perplexity"] > augmentation.least_perplexity * dictionary.config.size:
+        least = augmentation.least_perplexity * dictionary.config.size
+        if self.num_steps == 0 and not dictionary.report()["perplexity"] > least:
             return None
         return wrong_pictures(
             dictionary,
