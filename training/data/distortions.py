@@ -20,61 +20,65 @@ Apply = Callable[[Image.Image, np.random.Generator, Sequence[Box]], Image.Image]
 """A picture, what is drawn from, and the boxes that have to stay in view, to the distorted picture."""
 
 SIDES = frozenset(
-    "left right leftmost rightmost leftward leftwards rightward rightwards east west eastern western clockwise "
-    "counterclockwise anticlockwise mirrored".split()
+    "left right leftmost rightmost leftward leftwards rightward rightwards east west eastern western "
+    "clockwise counterclockwise anticlockwise mirrored".split()
 )
 WRITING = frozenset(
-    "sign signs text word words letter letters lettering writing written writes reads read says spells spelled number "
-    "numbers numbered digit digits logo logos label labels labeled labelled slogan slogans title titles newspaper "
-    "newspapers magazine poster posters billboard clock clocks jersey flag flags banner banners map graffiti "
-    "tattoo".split()
+    "sign signs text word words letter letters lettering writing written writes reads read says spells "
+    "spelled number numbers numbered digit digits logo logos label labels labeled labelled slogan slogans "
+    "title titles newspaper newspapers magazine poster posters billboard clock clocks jersey flag flags "
+    "banner banners map graffiti tattoo".split()
 )
 COLOURS = frozenset(
-    "red scarlet crimson maroon ruby burgundy orange amber peach yellow gold golden mustard green lime chartreuse "
-    "olive emerald mint teal turquoise cyan aqua blue navy azure indigo purple violet lavender lilac magenta plum "
-    "mauve pink fuchsia rosy brown chocolate tan tanned beige bronze copper rust khaki black white grey gray silver "
-    "ivory cream blond blonde brunette redhead redheaded ginger auburn reddish orangish yellowish greenish bluish "
-    "purplish pinkish brownish blackish whitish greyish grayish colour colours coloured colourful color colors "
-    "colored colorful colorfully multicolor multicolored multicoloured multicolour rainbow dyed tinted hue hues "
-    "monochrome sepia autumn ripe rusty".split()
+    "red scarlet crimson maroon ruby burgundy orange amber peach yellow gold golden mustard green lime "
+    "chartreuse olive emerald mint teal turquoise cyan aqua blue navy azure indigo purple violet lavender "
+    "lilac magenta plum mauve pink fuchsia rosy brown chocolate tan tanned beige bronze copper rust khaki "
+    "black white grey gray silver ivory cream blond blonde brunette redhead redheaded ginger auburn "
+    "reddish orangish yellowish greenish bluish purplish pinkish brownish blackish whitish greyish "
+    "grayish colour colours coloured colourful color colors colored colorful colorfully multicolor "
+    "multicolored multicoloured multicolour rainbow dyed tinted hue hues monochrome sepia autumn ripe "
+    "rusty skinned camouflage".split()
 )
 SHADES = frozenset(
-    "dark darker darkest darkened darkness light lighter lights lighting lit unlit bright brighter brightly brightest "
-    "dim dimly pale faded faint vivid night nighttime evening dusk dawn sunset sunrise twilight day daylight daytime "
-    "sunny sunlit sunlight sun shade shaded shadow shadows shadowy shady glow glows glowing gloomy moonlit moonlight "
-    "overcast illuminated silhouette silhouettes silhouetted neon candlelit spotlight foggy fog mist misty haze hazy "
-    "stormy transparent clear".split()
+    "dark darker darkest darkened darkness light lighter lights lighting lit unlit bright brighter "
+    "brightly brightest dim dimly pale faded faint vivid night nighttime evening dusk dawn sunset sunrise "
+    "twilight day daylight daytime sunny sunlit sunlight sun shade shaded shadow shadows shadowy shady "
+    "glow glows glowing gloomy moonlit moonlight overcast illuminated silhouette silhouettes silhouetted "
+    "neon candlelit spotlight foggy fog mist misty haze hazy stormy transparent clear sunshine sunsets "
+    "sundown overnight shades lighted headlight headlights".split()
 )
 COUNTS = frozenset(
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty thirty forty fifty hundred hundreds thousand thousands dozen dozens several many few "
-    "couple couples pair pairs both multiple single alone lone lonely only solo group groups crowd crowds crowded "
-    "numerous all every each various bunch lots row rows trio duo twins half team no".split()
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen twenty thirty forty fifty hundred hundreds thousand thousands dozen "
+    "dozens several many few couple couples pair pairs both multiple single alone lone lonely only solo "
+    "group groups crowd crowds crowded numerous all every each various bunch lots row rows trio duo twins "
+    "half team no".split()
 )
 PLACES = SIDES | frozenset(
-    "above over below under beneath underneath between among top bottom corner corners edge edges middle center "
-    "centre central side sides beside next near far away distant distance foreground background front behind upper "
-    "lower higher inside outside within in on upon against touching along around across through off out covering "
-    "covered hiding hidden surrounded facing toward towards".split()
+    "above over below under beneath underneath between among top bottom corner corners edge edges middle "
+    "center centre central side sides beside next near far away distant distance foreground background "
+    "front behind upper lower higher inside outside within in on upon against touching along around "
+    "across through off out covering covered hiding hidden surrounded facing toward towards".split()
 )
 SIZES = frozenset(
-    "small smaller smallest little tiny miniature mini medium middling large larger largest big bigger biggest huge "
-    "giant gigantic enormous massive tall taller short shorter long longer high wide narrow size sized".split()
+    "small smaller smallest little tiny miniature mini medium middling large larger largest big bigger "
+    "biggest huge giant gigantic enormous massive tall taller short shorter long longer high wide narrow "
+    "size sized".split()
 )
 WHOLES = frozenset(
-    "whole entire entirely complete completely full fully empty view landscape panorama panoramic overhead aerial "
-    "closeup close distant scene cityscape skyline".split()
+    "whole entire entirely complete completely full fully empty view landscape panorama panoramic "
+    "overhead aerial closeup close distant scene cityscape skyline".split()
 )
 DETAILS = WRITING | frozenset(
-    "striped stripy stripe stripes dotted dot dots spotted spots speckled speckles checked checkered chequered plaid "
-    "tartan pattern patterns patterned unpatterned plain banded belted belt floral flowered polka lace lacy texture "
-    "textured grainy smooth furry fuzzy fluffy wrinkled freckled freckles curly blurry blurred blur sharp focus "
-    "focused smile smiles smiling smiled frown frowning happy sad cheerful unhappy crying laughing expression eyes "
-    "wink teeth tiny".split()
+    "striped stripy stripe stripes dotted dot dots spotted spots speckled speckles checked checkered "
+    "chequered plaid tartan pattern patterns patterned unpatterned plain banded belted belt floral "
+    "flowered polka lace lacy texture textured grainy smooth furry fuzzy fluffy wrinkled freckled "
+    "freckles curly blurry blurred blur sharp focus focused smile smiles smiling smiled frown frowning "
+    "happy sad cheerful unhappy crying laughing expression eyes wink teeth tiny print prints printed spot".split()
 )
 GRAIN = frozenset(
-    "snow snows snowing snowy snowflakes rain raining rainy raindrops drizzle sand sandy dust dusty dirty sparkling "
-    "sparkle glitter glittering starry stars confetti bubbles drops droplets spray".split()
+    "snow snows snowing snowy snowflakes rain raining rainy raindrops drizzle sand sandy dust dusty dirty "
+    "sparkling sparkle glitter glittering starry stars confetti bubbles drops droplets spray".split()
 )
 
 
