@@ -1,7 +1,9 @@
 """Augmentation: captions stay true of what is left of their pictures, and the same sample is always done alike."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from scenes.worlds import SMALL_WORLD, WORLD
 from training.data import distortions
 from training.data.augmentation import NOTHING, AugmentationConfig, allowed, distorted, may_be_flipped
 from training.data.distortions import DISTORTIONS, Box
+from training.data.jsonl_pairs import JsonlPairsConfig
+from training.data.listed_pairs import ListedPairs
 from training.data.scene_pairs import ScenePairs, ScenePairsConfig
 from training.data.wrong_words import WrongWordsConfig
 
@@ -201,3 +205,41 @@ def test_masked_and_wrong_words_are_not_mixed() -> None:
     config = {"wrong_words": WrongWordsConfig(is_uniform=True)}
     with pytest.raises(UsageError, match="not both"):
         source(AugmentationConfig(masked_share=0.2), **config)[0]
+
+
+def photos(folder: Path, captions: Sequence[str], augmentation: AugmentationConfig | None = None) -> ListedPairs:
+    """Pictures of drawn scenes in files, each with its caption, read two at a time."""
+    (folder / "images").mkdir(exist_ok=True)
+    for at in range(len(captions)):
+        scenes.generate(1, at, size_px=48).image.save(folder / "images" / f"{at}.png")
+    lines = [{"image": f"{at}.png", "captions": [caption]} for at, caption in enumerate(captions)]
+    (folder / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = JsonlPairsConfig(size_px=32, least_held_out=0)
+    if augmentation is not None:
+        config = dataclasses.replace(config, augmentation=augmentation)
+    return config.open(folder, tokenizer=config.tokenizer(folder), batch_size=2, seed=5)
+
+
+def test_files_are_distorted_anew_in_every_epoch_and_alike_when_asked_again(tmp_path: Path) -> None:
+    source_of_files = photos(tmp_path, ["a dog runs", "a cat"], ALWAYS)
+    epochs = []
+    for step in range(4):
+        batch = source_of_files[step]
+        assert torch.equal(batch.pixels, photos(tmp_path, ["a dog runs", "a cat"], ALWAYS)[step].pixels)
+        epochs.append(dict(zip(batch.sample_ids, batch.pixels, strict=True)))
+    for name in epochs[0]:
+        assert len({epoch[name].numpy().tobytes() for epoch in epochs}) > 2
+
+
+def test_files_are_distorted_by_default_and_never_against_their_caption(tmp_path: Path) -> None:
+    """Words that rule out every distortion but a little light leave the pictures nearly as they are."""
+    caption = "two tiny red striped letters on the left at night in snow"
+    assert names(caption) == {"exposure"}
+    plain = photos(tmp_path, [caption] * 2, NOTHING)
+    own = photos(tmp_path, [caption] * 2)
+    changed = 0
+    for step in range(6):
+        was, became = ((source[step].pixels + 1) / 2 for source in (plain, own))
+        changed += not torch.equal(was, became)
+        assert (became - was).abs().max() < 0.13
+    assert changed > 2
