@@ -417,6 +417,6 @@ def near_duplicates_group(encoder: Encoder, rows: Sequence[NearDuplicatesRow], a
     numbers = {
         **estimate_rates(found),
         "gallery": len(names),
-        "chance": probes.chances(len(names), [len(row.near) for row in kept]),
+        **probes.chances(len(names), [len(row.near) for row in kept]),
     }
     return Group(numbers=numbers, items=items)

@@ -98,7 +98,7 @@ def find(
 def chances(num_pictures: int, near: Sequence[int]) -> Mapping[str, float]:
     """What an order by chance gives: among all pictures, and among one and its near-duplicates."""
     return {
-        "r@1": 1 / num_pictures,
-        "r@5": min(1.0, 5 / num_pictures),
-        "match_r@1": float(np.mean([1 / (1 + count) for count in near])),
+        "chance_r@1": 1 / num_pictures,
+        "chance_r@5": min(1.0, 5 / num_pictures),
+        "chance_match_r@1": float(np.mean([1 / (1 + count) for count in near])),
     }

@@ -78,6 +78,9 @@ CONTROLS: Mapping[tuple[str, str], Sequence[tuple[str, str]]] = {
     ("mentions", "later_pointing"): [("later_centre_pointing", "middle")],
     ("occlusions", "accuracy"): [("elsewhere_accuracy", "nothing covered"), ("blind_accuracy", "another picture")],
     ("occlusions", "dual_accuracy"): [("elsewhere_dual_accuracy", "nothing covered")],
+    ("near_duplicates", "r@1"): [("chance_r@1", "chance")],
+    ("near_duplicates", "r@5"): [("chance_r@5", "chance")],
+    ("near_duplicates", "match_r@1"): [("chance_match_r@1", "chance")],
 }
 """Which numbers of the same group say how far one comes without looking, or without looking closely."""
 

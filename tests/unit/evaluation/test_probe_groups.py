@@ -64,7 +64,9 @@ def test_near_duplicates_by_hand():
     assert found.hits["r@1"].tolist() == [True, False, True]
     assert found.hits["r@5"].all()
     assert found.hits["match_r@1"].tolist() == [True, False, False]
-    assert probes.chances(10, [4, 1]) == pytest.approx({"r@1": 0.1, "r@5": 0.5, "match_r@1": (1 / 5 + 1 / 2) / 2})
+    assert probes.chances(10, [4, 1]) == pytest.approx(
+        {"chance_r@1": 0.1, "chance_r@5": 0.5, "chance_match_r@1": (1 / 5 + 1 / 2) / 2}
+    )
 
 
 def test_equal_pictures_are_no_hit():
