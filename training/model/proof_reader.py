@@ -4,9 +4,10 @@ Paper: ViLEM (CVPR 2023), the local and the global branch and their two heads.
 Differs from the paper: the layers are all of the text encoder's, which is the lower half of a split text tower (the
 fusion encoder is the upper half, as in ALBEF), and not the lower six of twelve that also embed. Each word looks at the
 picture through a layer norm in front of the cross-attention, so a tower whose own layers norm afterwards starts
-undisturbed. The summary of a picture is the image tower's class token before the last norm; a tower without one gives
-its embedding instead, and in both cases a linear layer fits it to the word vectors. One logit takes the place of the
-two classes right and wrong, and its sign is turned: positive means wrong.
+undisturbed. The patches are normed too: between pre-norm blocks they are tens of times as large as words, and
+attention to them would begin saturated. The summary of a picture is the image tower's class token before the last norm;
+a tower without one gives its embedding instead, and in both cases a linear layer fits it to the word vectors. One logit
+takes the place of the two classes right and wrong, and its sign is turned: positive means wrong.
 """
 
 import math
@@ -142,13 +143,14 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, image_width: int, heads: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.norm_patches = nn.LayerNorm(image_width, eps=LAYER_NORM_EPS)
         self.attention = Attention(width, heads, memory_width=image_width)
 
     def forward(
         self, tokens: Float[Tensor, "texts subwords width"], patches: Float[Tensor, "texts patches image_width"]
     ) -> Float[Tensor, "texts subwords width"]:
         """The words, each having looked at the patches."""
-        out: Tensor = tokens + self.attention(self.norm(tokens), patches)
+        out: Tensor = tokens + self.attention(self.norm(tokens), self.norm_patches(patches))
         return out
 
 

@@ -14,6 +14,7 @@ from tests.numerics.small import MODEL, small_batch, small_model, small_tokenize
 from training.model import ModelConfig, PairModel, ProofReaderConfig
 from training.model.bert_fusion import BertFusionConfig
 from training.model.features import ImageLevels
+from training.model.proof_reader import CrossAttention
 from training.model.public import architecture
 from training.model.public_heads import FirstTokenConfig
 from training.model.text_tower import TextTowerConfig
@@ -69,7 +70,7 @@ def test_local_branch_is_the_text_encoder_with_a_look_at_one_image_block_per_lay
         normed = block.norm_attention(tokens)
         tokens = tokens + block.attention(normed, normed, key_bias(batch.mask))
         look = reader.crossings[layer]
-        tokens = tokens + look.attention(look.norm(tokens), blocks[layer])
+        tokens = tokens + look.attention(look.norm(tokens), look.norm_patches(blocks[layer]))
         tokens = tokens + block.feed(block.norm_feed(tokens))
     found = model.proof_tokens(batch.ids, batch.mask, image)
     torch.testing.assert_close(found["local"], text.norm(tokens))
@@ -89,6 +90,12 @@ def test_global_branch_adds_the_embedding_to_every_word_vector():
             by_hand = model.encode_texts(batch.ids[row : row + 1], batch.mask[row : row + 1]).tokens
             model.text_encoder.position.copy_(before)
             torch.testing.assert_close(found[row : row + 1], by_hand)
+
+
+def test_a_look_does_not_depend_on_how_large_patches_grow_between_blocks():
+    torch.manual_seed(0)
+    look, tokens, patches = CrossAttention(16, 24, 2), torch.randn(2, 5, 16), torch.randn(2, 9, 24)
+    torch.testing.assert_close(look(tokens, 20 * patches + 3), look(tokens, patches), rtol=1e-3, atol=1e-4)
 
 
 def test_plain_encoding_does_not_know_of_the_proof_reader():
