@@ -222,7 +222,9 @@ def _remembering(encoder: Encoder, engines: Mapping[str, Engine]) -> Encoder:
 def _compare(reference: Encoder, encoder: Encoder, cases: Sequence[Case]) -> ParityReport:
     graphs = encoder.manifest.graphs
     report = measure(graphs, reference.engines, encoder.engines, samples_of(encoder, cases))
-    decisions = agreement(reference, encoder, cases).model_copy(update={"regions": report.regions})
+    decisions = agreement(reference, encoder, cases).model_copy(
+        update={"regions": report.regions, "codes": report.codes}
+    )
     return replace(report, decisions=decisions)
 
 

@@ -88,14 +88,15 @@ class TorchEngine:
 
 
 class ImageGraph(nn.Module):
-    """Pixels to the image encoder's three outputs, two more for a proof-reader and three of a region head."""
+    """Pixels to the image encoder's three outputs, and those of a proof-reader, a region head and a dictionary."""
 
     def __init__(self, model: PairModel) -> None:
         super().__init__()
         self.model = model
+        self._gives_codes = _has_codes(model)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Embedding, patch tokens, patch embeddings; levels and summary; boxes, scores and embeddings of regions."""
+        """Embedding, patch tokens, patch embeddings; levels and summary; regions' boxes, scores, embeddings; codes."""
         features = self.model.encode_images(pixels)
         found = [features.embedding, features.tokens, features.patch_embeddings]
         if features.levels is not None:
@@ -103,6 +104,8 @@ class ImageGraph(nn.Module):
         if (head := self.model.region_head) is not None:
             best = head.best(self.model.regions(features.tokens, features.patch_embeddings))
             found += [best.boxes.clamp(0, 1), best.scores, best.embeddings]
+        if self._gives_codes and features.codes is not None:
+            found.append(features.codes)
         return tuple(found)
 
 
@@ -178,6 +181,7 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
                 _float("patch_embeddings", BATCH, patches, dim),
                 *_level_outputs(levels),
                 *_region_outputs(model),
+                *_code_outputs(model, patches),
             ),
             front=_front(model, pixels[:2]),
         ),
@@ -252,6 +256,17 @@ def _region_outputs(model: PairModel) -> tuple[TensorSpec, ...]:
         _float("region_scores", BATCH, count),
         _float("region_embeddings", BATCH, count, model.config.dim),
     )
+
+
+def _code_outputs(model: PairModel, patches: int) -> tuple[TensorSpec, ...]:
+    if not _has_codes(model):
+        return ()
+    return (TensorSpec(name="codes", dtype="int64", shape=(BATCH, patches)),)
+
+
+def _has_codes(model: PairModel) -> bool:
+    """Whether it has a visual dictionary; one that has not begun says nothing yet."""
+    return model.visual_dictionary is not None and bool(model.visual_dictionary.has_begun)
 
 
 def _front(model: PairModel, pixels: Tensor) -> FrozenFront | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluation.edits import diff, overlaps, wrong_words
+from export.code_parity import CODES, with_same_codes
 from export.region_parity import REGIONS, aligned
 from runtime.bundle.manifest import Decisions, Graph, GraphName, Logistic, OutputParity, Precision
 from runtime.encoder import Encoder, ImageFeatures
@@ -101,12 +102,14 @@ class ParityReport:
         scale: `graph.output` to the root mean square of the reference's numbers.
         decisions: how often the same is decided; None where that was not asked.
         regions: share of the pictures' regions whose box is the same; None without a region head.
+        codes: share of the patches whose code is the same; None without a visual dictionary.
     """
 
     outputs: Mapping[str, OutputParity]
     scale: Mapping[str, float]
     decisions: Decisions | None = None
     regions: float | None = None
+    codes: float | None = None
 
 
 def samples_of(encoder: Encoder, cases: Sequence[Case]) -> Samples:
@@ -134,13 +137,13 @@ def measure(
 
     Each graph gets its inputs from the graphs before it, as in serving, on either side, so differences may add up.
     Padding positions are not compared, nor whole numbers: which subwords are the best corrections is a decision. So is
-    which boxes are the best regions; the numbers of those that are the same are compared.
+    which boxes are the best regions, and which codes patches have; the numbers of those that are the same are compared.
     """
     start: dict[str, NDArray[Any]] = {"pixels": samples.pixels, "ids": samples.ids, "mask": samples.mask}
     ours, theirs = dict(start), dict(start)
     outputs: dict[str, OutputParity] = {}
     scale: dict[str, float] = {}
-    same: list[NDArray[np.bool_]] = []
+    same: dict[str, list[NDArray[np.bool_]]] = {}
     for name, graph in graphs.items():
         compared = [spec for spec in graph.outputs if spec.dtype != "int64"]
         tallies = {spec.name: _Tally() for spec in compared}
@@ -150,7 +153,11 @@ def measure(
             if graph.has_output(REGIONS[0]):
                 put, is_same = aligned(*said)
                 said = said[0], put
-                same.append(is_same)
+                same.setdefault("regions", []).append(is_same)
+            if graph.has_output(CODES):
+                put, is_same = with_same_codes(*said)
+                said = said[0], put
+                same.setdefault("codes", []).append(is_same)
             for spec in compared:
                 pair = [_rows(values[spec.name], spec.shape, samples.mask[rows]) for values in said]
                 tallies[spec.name].add(*pair)
@@ -161,8 +168,8 @@ def measure(
             values |= {output: np.concatenate(parts) for output, parts in parts_of.items()}
         outputs |= {f"{name}.{output}": tally.parity() for output, tally in tallies.items()}
         scale |= {f"{name}.{output}": tally.scale() for output, tally in tallies.items()}
-    regions = float(np.mean(np.concatenate(same))) if same else None
-    return ParityReport(outputs=outputs, scale=scale, regions=regions)
+    shares = {what: float(np.mean(np.concatenate(parts))) for what, parts in same.items()}
+    return ParityReport(outputs=outputs, scale=scale, regions=shares.get("regions"), codes=shares.get("codes"))
 
 
 def agreement(reference: Encoder, found: Encoder, cases: Sequence[Case]) -> Decisions:
@@ -214,7 +221,7 @@ def disagreements(decisions: Decisions, tolerance: Tolerance) -> list[str]:
     ]
 
 
-_DECIDED = ("top_hit", "flagged_word", "best_correction", "best_box", "regions")
+_DECIDED = ("top_hit", "flagged_word", "best_correction", "best_box", "regions", "codes")
 
 
 def batches(count: int) -> list[slice]:

@@ -45,6 +45,7 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
         ("image_encoder", image, "patch_tokens", 1, patches),
         ("image_encoder", image, "patch_embeddings", 2, dim),
         ("image_encoder", image, "image_levels", 2, patches),
+        ("image_encoder", image, "codes", 1, patches),
         ("image_encoder", image, "region_boxes", 2, 4),
         ("image_encoder", image, "region_embeddings", 2, dim),
         ("text_encoder", text, "text_embedding", 1, dim),

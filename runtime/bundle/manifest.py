@@ -205,6 +205,7 @@ class Decisions(_Part):
         best_correction: share of wrong words whose first correction is the same.
         best_box: share of phrases whose best box is the same (nine tenths of both are common).
         regions: share of the regions of pictures whose box is the same.
+        codes: share of the patches of pictures whose code is the same.
     """
 
     samples: int
@@ -213,6 +214,7 @@ class Decisions(_Part):
     best_correction: float | None = None
     best_box: float | None = None
     regions: float | None = None
+    codes: float | None = None
 
 
 class TaskQuality(_Part):

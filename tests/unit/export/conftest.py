@@ -8,10 +8,13 @@ import pytest
 from export import ExportReport, build
 from tests.numerics.small import MODEL, small_config
 from tests.unit.training.test_trainer import trainer_of
-from training.model import ProofReaderConfig, RegionHeadConfig
+from training.model import ProofReaderConfig, RegionHeadConfig, VisualDictionaryConfig
 
 READING = dataclasses.replace(
-    MODEL, proof_reader=ProofReaderConfig(heads=2), region_head=RegionHeadConfig(regions=6, hidden=8)
+    MODEL,
+    proof_reader=ProofReaderConfig(heads=2),
+    region_head=RegionHeadConfig(regions=6, hidden=8),
+    visual_dictionary=VisualDictionaryConfig(size=12, start_step=1),
 )
 
 
