@@ -69,6 +69,12 @@ def is_in(point: Point, box: Box) -> bool:
     return box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
 
 
+def hottest(heat: NDArray[np.floating[Any]]) -> Point:
+    """The middle of the hottest cell of a map `[rows, columns]`, in fractions; the first of equal ones."""
+    row, column = np.unravel_index(int(np.argmax(heat)), heat.shape)
+    return (float(column + 0.5) / heat.shape[1], float(row + 0.5) / heat.shape[0])
+
+
 def compare(rows: Sequence[GroundedRow]) -> Outcomes:
     """Compare the places that were found with the true ones."""
     others = _others(rows)

@@ -11,13 +11,11 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluation.edits import Span
-from evaluation.grounding import Box, Point
+from evaluation.grounding import Box, Point, hottest
 from evaluation.pictures import open_picture
 from evaluation.proofreading import JudgedWord
 from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures
@@ -282,12 +280,6 @@ def _point_all(encoder: Encoder, turn: _Turn, at: int, mentions: dict[str, dict[
             x, y = hottest(heat.reshape(shape.patch_rows, shape.patch_columns))
             box = transform.box_in_picture((x, y, x, y), width_px=width_px, height_px=height_px)
             answers.mentions[turn.names[at], caption, (start, end)] = box[:2]
-
-
-def hottest(heat: NDArray[np.floating[Any]]) -> Point:
-    """The middle of the hottest cell of a map `[rows, columns]`, in fractions; the first of equal ones."""
-    row, column = np.unravel_index(int(np.argmax(heat)), heat.shape)
-    return (float(column + 0.5) / heat.shape[1], float(row + 0.5) / heat.shape[0])
 
 
 def _judge(encoder: Encoder, image: ImageFeatures, proofs: dict[str, set[Span]]) -> dict[str, list[JudgedWord]]:

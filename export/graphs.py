@@ -1,7 +1,7 @@
 """The graphs of a bundle as modules with tensors in and tensors out: what is traced, and what parity compares with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from training.model.features import ImageLevels
 from training.model.grid_encoder import GridEncoder
 from training.model.pair_model import PairModel
 from training.model.proof_reader import MOST_CORRECTIONS
+from training.model.word_maps import word_maps
 
 BATCH, SUBWORDS = "batch", "subwords"
 
@@ -47,6 +48,7 @@ class GraphPlan:
         varying: for each input, which dimensions vary, by position.
         outputs: what it gives, in order.
         front: what the module runs outside of torch, where there is such a part; the module also takes what that gives.
+        takes_gradient: whether the module takes a gradient within.
     """
 
     name: GraphName
@@ -55,6 +57,7 @@ class GraphPlan:
     varying: Mapping[str, Mapping[int, str]]
     outputs: tuple[TensorSpec, ...]
     front: FrozenFront | None = None
+    takes_gradient: bool = False
 
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs as the manifest describes them."""
@@ -135,6 +138,18 @@ class FusionGraph(nn.Module):
         return self.model.match(fused), self.model.masked_words(fused.tokens), fused.relevance
 
 
+class WordMapsGraph(nn.Module):
+    """Word and patch tokens to the word maps: a gradient is taken within."""
+
+    def __init__(self, model: PairModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, word_tokens: Tensor, mask: Tensor, patch_tokens: Tensor) -> tuple[Tensor]:
+        """Word maps."""
+        return (word_maps(self.model, word_tokens, mask.bool(), patch_tokens),)
+
+
 class ProofReaderGraph(nn.Module):
     """Subword ids and a picture's levels and summary to the proof-reader's three outputs."""
 
@@ -197,23 +212,26 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
         ),
     ]
     if model.fusion_encoder is not None:
-        plans.append(
-            GraphPlan(
-                name="fusion",
-                module=FusionGraph(model),
-                example={
-                    "word_tokens": torch.randn(2, length, text_width),
-                    "mask": mask,
-                    "patch_tokens": torch.randn(2, patches, width),
-                },
-                varying={"word_tokens": per_text, "mask": per_text, "patch_tokens": {0: BATCH}},
-                outputs=(
-                    _float("match", BATCH),
-                    _float("suggestions", BATCH, SUBWORDS, vocab_size),
-                    _float("relevance", BATCH, SUBWORDS, patches),
-                ),
-            )
+        pairs = GraphPlan(
+            name="fusion",
+            module=FusionGraph(model),
+            example={
+                "word_tokens": torch.randn(2, length, text_width),
+                "mask": mask,
+                "patch_tokens": torch.randn(2, patches, width),
+            },
+            varying={"word_tokens": per_text, "mask": per_text, "patch_tokens": {0: BATCH}},
+            outputs=(
+                _float("match", BATCH),
+                _float("suggestions", BATCH, SUBWORDS, vocab_size),
+                _float("relevance", BATCH, SUBWORDS, patches),
+            ),
         )
+        plans.append(pairs)
+        maps = WordMapsGraph(model)
+        if maps(*pairs.example.values())[0][:, 1:].any():  # of the last layer, nothing but the first token is read
+            outputs = (_float("word_maps", BATCH, SUBWORDS, patches),)
+            plans.append(replace(pairs, name="word_maps", module=maps, outputs=outputs, takes_gradient=True))
     if levels is not None:
         corrections = min(MOST_CORRECTIONS, vocab_size)
         plans.append(

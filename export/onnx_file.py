@@ -10,6 +10,7 @@ import torch
 from torch.export import Dim
 
 from export.canonical import save_canonical
+from export.gradient import unrolled
 from export.graphs import BATCH, SUBWORDS, GraphPlan
 from export.join import put_in_front
 from runtime.errors import ExportError
@@ -34,8 +35,11 @@ def write_onnx(plan: GraphPlan, file: Path, *, max_subwords: int) -> None:
         example, shapes = {plan.front.through: plan.front.example}, {plan.front.through: {0: dims[BATCH]}}
     try:
         with _quiet():
+            module = plan.module.eval()
+            if plan.takes_gradient:
+                module = unrolled(module, tuple(example.values()))
             exported = torch.onnx.export(
-                plan.module.eval(),
+                module,
                 tuple(example.values()),
                 dynamo=True,
                 opset_version=OPSET,

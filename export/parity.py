@@ -1,8 +1,9 @@
 """Parity: do these engines say what those say, on real samples? PyTorch against ONNX, or ONNX against TensorRT.
 
 Two kinds of numbers. How far outputs are apart, at most and in direction; and whether the same is *decided*: the
-nearest picture, the most suspicious word, the best correction, the best box. The first kind finds a broken graph, the
-second says what a difference costs. No torch here: what stands behind an engine is not this file's business.
+nearest picture, the most suspicious word, the best correction, the best box, the hottest patch. The first kind finds a
+broken graph, the second says what a difference costs. No torch here: what stands behind an engine is not this file's
+business.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from runtime.phrases import noun_phrases
 from runtime.preprocess.text import Word, words
 from runtime.proofread import suggest
 from runtime.word_judges import UNJUDGED, Caption, judge
+from runtime.word_maps import phrase_maps
 
 _BATCHES = (1, 3, 8)
 """Batch sizes taken in turn, so that the open dimension is really tried."""
@@ -187,6 +189,7 @@ def agreement(reference: Encoder, found: Encoder, cases: Sequence[Case]) -> Deci
         flagged_word=_share_alike(theirs.words, ours.words),
         best_correction=_share_alike(theirs.corrections, ours.corrections) if reference.has_proof_reader else None,
         best_box=float(np.mean(boxes)) if boxes else None,
+        hottest_patch=_share_alike(theirs.maps, ours.maps) if reference.has_word_maps else None,
     )
 
 
@@ -221,7 +224,7 @@ def disagreements(decisions: Decisions, tolerance: Tolerance) -> list[str]:
     ]
 
 
-_DECIDED = ("top_hit", "flagged_word", "best_correction", "best_box", "regions", "codes")
+_DECIDED = ("top_hit", "flagged_word", "best_correction", "best_box", "regions", "codes", "hottest_patch")
 
 
 def batches(count: int) -> list[slice]:
@@ -287,6 +290,8 @@ class _Tally:
 
 
 def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    if not a.any() and not b.any():
+        return 1.0  # a map may be cold everywhere
     return float(a @ b / max(1e-30, float(np.linalg.norm(a) * np.linalg.norm(b))))
 
 
@@ -301,6 +306,7 @@ class _Decided:
     words: Sequence[Mapping[int, float]]  # error probability by where the word starts
     corrections: Sequence[Mapping[str, float]]  # of the wrong word, with their probabilities
     boxes: Sequence[_Box | None]
+    maps: Sequence[Mapping[int, float]]  # heat by patch
 
 
 def _decide(encoder: Encoder, cases: Sequence[Case]) -> _Decided:
@@ -309,6 +315,7 @@ def _decide(encoder: Encoder, cases: Sequence[Case]) -> _Decided:
     judged: list[Mapping[int, float]] = []
     corrections: list[Mapping[str, float]] = []
     boxes: list[_Box | None] = []
+    maps: list[Mapping[int, float]] = []
     can_ground = grounding_method_of(encoder.manifest) is not None
     for at, case in enumerate(cases):
         listed = words(case.edited) if encoder.has_proof_reader else _around_the_edit(case.caption, case.edited)
@@ -319,8 +326,11 @@ def _decide(encoder: Encoder, cases: Sequence[Case]) -> _Decided:
             corrections.append(_corrections(encoder, images[[at]], case))
         grounded = ground(encoder, images[[at]], [case.phrase], threshold=0.0)[0].boxes if can_ground else ()
         boxes.append(grounded[0].box if grounded else None)
+        if encoder.has_word_maps:
+            heat = phrase_maps(encoder, images[[at]], [case.phrase])[0].ravel()
+            maps.append(dict(enumerate(heat.tolist())))
     hits = np.argmax(texts.embedding @ images.embedding.T, axis=1)
-    return _Decided(hits=hits, words=judged, corrections=corrections, boxes=boxes)
+    return _Decided(hits=hits, words=judged, corrections=corrections, boxes=boxes, maps=maps)
 
 
 def _corrections(encoder: Encoder, image: ImageFeatures, case: Case) -> dict[str, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.edits import diff, overlaps, wrong_words
+from evaluation.grounding import hottest, is_in
 from evaluation.pictures import open_picture
 from evaluation.ranking import BinaryRanking
 from evaluation.readers import (
@@ -29,6 +30,7 @@ from runtime.encoder import Encoder, ImageFeatures
 from runtime.errors import DataError, ImageError
 from runtime.grounding import ground, method_of
 from runtime.proofread import proofread_many
+from runtime.word_maps import phrase_maps
 from training.data.source import Sample
 
 ALLOWED_LOSS = 0.005
@@ -116,6 +118,7 @@ def quality(encoder: Encoder, validation: Validation) -> TaskQuality:
             encoder, rows.hard_negatives[: None if encoder.has_proof_reader else _MOST_PROOFREAD], pictures
         ),
         acc_at_50=_acc_at_50(encoder, rows.grounding[:_MOST_GROUNDED], pictures),
+        map_pointing=_map_pointing(encoder, rows.grounding[:_MOST_GROUNDED], pictures),
     )
 
 
@@ -178,6 +181,19 @@ def _acc_at_50(encoder: Encoder, rows: Sequence[GroundingRow], pictures: _Pictur
         box = transform.box_in_picture(found[0].box, width_px=width_px, height_px=height_px) if found else None
         hits.append(box is not None and overlap(box, row.boxes[0]) >= _HIT)
     return float(np.mean(hits)) if hits else None
+
+
+def _map_pointing(encoder: Encoder, rows: Sequence[GroundingRow], pictures: _Pictures) -> float | None:
+    if not encoder.has_word_maps or not rows:
+        return None
+    hits: list[bool] = []
+    transform = encoder.manifest.image.transform()
+    for row in rows:
+        features, (width_px, height_px) = pictures.of(row.image)
+        x, y = hottest(phrase_maps(encoder, features, [row.phrase])[0])
+        point = transform.box_in_picture((x, y, x, y), width_px=width_px, height_px=height_px)[:2]
+        hits.append(any(is_in(point, box) for box in row.boxes))
+    return float(np.mean(hits))
 
 
 def losses(before: TaskQuality, after: TaskQuality) -> list[str]:

@@ -190,6 +190,11 @@ class Encoder:
         return self.has_fusion and self.manifest.graphs["fusion"].has_output(output)
 
     @property
+    def has_word_maps(self) -> bool:
+        """Whether the bundle has a graph that says where in a picture each subword is."""
+        return "word_maps" in self.engines
+
+    @property
     def has_proof_reader(self) -> bool:
         """Whether the bundle has a graph that says of each subword whether it is wrong."""
         return "proof_reader" in self.engines
@@ -269,21 +274,45 @@ class Encoder:
             raise GraphMissingError(
                 f"bundle '{self.manifest.name}' has no fusion graph; serve a bundle whose recipe trains one."
             )
+        found = self._run_pairs("fusion", texts, images, [name for name in outputs if self.fusion_gives(name)])
+        return Fused(**{name: found.get(name) for name in _FUSED})
+
+    def word_maps(self, texts: TextFeatures, images: ImageFeatures) -> Floats:
+        """Return what each patch adds to the match through each subword: [pairs, subwords, patches].
+
+        Pairs as in `fuse`. At least 0 and not normalised, so that the subwords of a pair can be compared: the Grad-CAM
+        of the matching logit on the attention of one fusion layer. Rows of padding are 0.
+
+        Paper: SoftMask++ (2023), section 3; Grad-CAM (2017), equation 2.
+
+        Raises:
+            GraphMissingError: the bundle has no word_maps graph.
+            EngineError: the engine failed.
+        """
+        if not self.has_word_maps:
+            raise GraphMissingError(
+                f"bundle '{self.manifest.name}' has no word_maps graph; export its checkpoint again (the recipe must "
+                "train a fusion encoder)."
+            )
+        return self._run_pairs("word_maps", texts, images, ["word_maps"])["word_maps"]
+
+    def _run_pairs(
+        self, graph: str, texts: TextFeatures, images: ImageFeatures, outputs: Sequence[str]
+    ) -> dict[str, Floats]:
+        """Run a graph over word and patch tokens: text i with image i, or every text with the one image given."""
         rows = np.zeros(len(texts), np.intp) if len(images) == 1 else np.arange(len(texts))
-        wanted = [name for name in outputs if self.fusion_gives(name)]
         batches = [
-            self.engines["fusion"].run(
+            self.engines[graph].run(
                 {
                     "word_tokens": texts.word_tokens[at : at + _PAIRS_PER_BATCH],
                     "mask": texts.batch.mask[at : at + _PAIRS_PER_BATCH],
                     "patch_tokens": images.patch_tokens[rows[at : at + _PAIRS_PER_BATCH]],
                 },
-                wanted,
+                outputs,
             )
             for at in range(0, max(1, len(texts)), _PAIRS_PER_BATCH)
         ]
-        found = {name: np.concatenate([batch[name] for batch in batches]) for name in wanted}
-        return Fused(**{name: found.get(name) for name in _FUSED})
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in outputs}
 
     def read_words(self, texts: TextBatch, image: ImageFeatures) -> WordErrors:
         """Run the proof-reader on texts of one picture, or text i of picture i: one pass for all words of a text.

@@ -20,6 +20,7 @@ from runtime.grounding import Grounding, ground, ground_many
 from runtime.preprocess.image import decode_image
 from runtime.preprocess.text import TextBatch
 from runtime.proofread import Proof, ProofWord, judge_words, proofread_many
+from runtime.word_maps import WordMap, phrase_maps, word_maps
 from server import timings
 from server.batching import Watcher
 from server.byte_cache import ByteCache
@@ -166,6 +167,14 @@ class EnginePool:
     async def judge_words(self, images: ImageFeatures, text: str) -> list[tuple[ProofWord, ...]]:
         """See `runtime.proofread.judge_words`."""
         return await self._judged(judge_words, images, text)
+
+    async def phrase_maps(self, image: ImageFeatures, phrases: Sequence[str]) -> list[Floats]:
+        """See `runtime.word_maps.phrase_maps`."""
+        return await self._judged(phrase_maps, image, phrases)
+
+    async def word_maps(self, image: ImageFeatures, text: str) -> list[WordMap]:
+        """See `runtime.word_maps.word_maps`."""
+        return await self._judged(word_maps, image, text)
 
     async def proofread(
         self, image: ImageFeatures, texts: Sequence[str], *, num_suggestions: int = 3, threshold: float | None = None

@@ -15,12 +15,12 @@ from server.batching import Batcher, Lane, Ticket, Watcher
 
 RowArrays = dict[str, NDArray[Any]]
 
-_MAX_ROWS = {"image_encoder": 64, "text_encoder": 256, "fusion": 64, "proof_reader": 32}
+_MAX_ROWS = {"image_encoder": 64, "text_encoder": 256, "fusion": 64, "word_maps": 32, "proof_reader": 32}
 _BUCKETS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _PER_SUBWORD = frozenset(
-    "ids mask word_tokens suggestions relevance word_error correction_ids correction_scores".split()
+    "ids mask word_tokens suggestions relevance word_maps word_error correction_ids correction_scores".split()
 )
-_FINITE = ("image_embedding", "text_embedding", "match", "word_error")
+_FINITE = ("image_embedding", "text_embedding", "match", "word_error", "word_maps")
 
 
 class Graphs:
@@ -74,13 +74,14 @@ class Graphs:
         for length in [bucket for bucket in _BUCKETS if bucket < longest] + [longest]:
             ids = np.full(length, self._pad_id, np.int64)
             text = self._warm("text_encoder", {"ids": ids, "mask": np.ones(length, np.int64)}, None)
-            if "fusion" in self._encoder.engines:
-                pair = {
-                    "word_tokens": text["word_tokens"],
-                    "mask": np.ones(length, np.int64),
-                    "patch_tokens": seen["patch_tokens"],
-                }
-                self._warm("fusion", pair, ("match",))
+            pair = {
+                "word_tokens": text["word_tokens"],
+                "mask": np.ones(length, np.int64),
+                "patch_tokens": seen["patch_tokens"],
+            }
+            for graph, output in (("fusion", "match"), ("word_maps", "word_maps")):
+                if graph in self._encoder.engines:
+                    self._warm(graph, pair, (output,))
             if self._encoder.has_proof_reader:
                 levels = {name: seen[name] for name in ("image_levels", "image_summary")}
                 self._warm("proof_reader", {"ids": ids, "mask": np.ones(length, np.int64), **levels}, None)

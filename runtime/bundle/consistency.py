@@ -9,12 +9,14 @@ _INPUTS = {
     "image_encoder": ("pixels",),
     "text_encoder": ("ids", "mask"),
     "fusion": ("word_tokens", "mask", "patch_tokens"),
+    "word_maps": ("word_tokens", "mask", "patch_tokens"),
     "proof_reader": ("ids", "mask", "image_levels", "image_summary"),
 }
 _NEEDED_OUTPUTS = {
     "image_encoder": ("image_embedding", "patch_tokens"),
     "text_encoder": ("text_embedding", "word_tokens"),
     "fusion": ("match",),
+    "word_maps": ("word_maps",),
     "proof_reader": ("word_error", "correction_ids", "correction_scores"),
 }
 
@@ -25,6 +27,8 @@ _REGIONS = ("region_boxes", "region_scores", "region_embeddings")
 _HANDED_ON: tuple[tuple[GraphName, GraphName, str], ...] = (
     ("fusion", "image_encoder", "patch_tokens"),
     ("fusion", "text_encoder", "word_tokens"),
+    ("word_maps", "image_encoder", "patch_tokens"),
+    ("word_maps", "text_encoder", "word_tokens"),
     ("proof_reader", "image_encoder", "image_levels"),
     ("proof_reader", "image_encoder", "image_summary"),
 )
@@ -50,6 +54,8 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
         ("image_encoder", image, "region_embeddings", 2, dim),
         ("text_encoder", text, "text_embedding", 1, dim),
     ]
+    if maps := manifest.graphs.get("word_maps"):
+        expected.append(("word_maps", maps, "word_maps", 2, patches))
     for name, graph, tensor, axis, size in expected:
         found = _size(graph, tensor, axis)
         if found is not None and found != size:

@@ -13,7 +13,7 @@ SCHEMA_VERSION = 4
 Precision = Literal["fp32", "fp16", "int8"]
 Variant = Literal["fp32", "fp16", "int8_dynamic", "int8_static"]
 """How a precision was reached: int8 with ranges measured as inputs come, or on calibration samples beforehand."""
-GraphName = Literal["image_encoder", "text_encoder", "fusion", "proof_reader"]
+GraphName = Literal["image_encoder", "text_encoder", "fusion", "word_maps", "proof_reader"]
 
 
 class _Part(BaseModel):
@@ -206,6 +206,7 @@ class Decisions(_Part):
         best_box: share of phrases whose best box is the same (nine tenths of both are common).
         regions: share of the regions of pictures whose box is the same.
         codes: share of the patches of pictures whose code is the same.
+        hottest_patch: share of phrases whose word map is hottest at the same patch.
     """
 
     samples: int
@@ -215,6 +216,7 @@ class Decisions(_Part):
     best_box: float | None = None
     regions: float | None = None
     codes: float | None = None
+    hottest_patch: float | None = None
 
 
 class TaskQuality(_Part):
@@ -224,11 +226,13 @@ class TaskQuality(_Part):
         recall_at_1: mean of text to image and image to text.
         word_auroc: of wrong words among right ones.
         acc_at_50: share of phrases whose box overlaps the true one by half.
+        map_pointing: share of phrases whose word map is hottest within a true box.
     """
 
     recall_at_1: float | None = None
     word_auroc: float | None = None
     acc_at_50: float | None = None
+    map_pointing: float | None = None
 
 
 class Trial(_Part):

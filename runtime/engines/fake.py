@@ -41,12 +41,19 @@ _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def fake_encoder(
-    *, fusion: bool = True, proof_reader: bool = False, regions: bool = False, codes: bool = False, name: str = "fake"
+    *,
+    fusion: bool = True,
+    word_maps: bool = False,
+    proof_reader: bool = False,
+    regions: bool = False,
+    codes: bool = False,
+    name: str = "fake",
 ) -> Encoder:
     """Return an encoder of the fake model.
 
     Args:
         fusion: whether the bundle has a fusion graph; without one it is a dual encoder only.
+        word_maps: whether the bundle has a graph of word maps.
         proof_reader: whether the bundle has a proof-reader graph.
         regions: whether the image encoder gives regions: a box around each of the two colours seen most.
         codes: whether it gives codes: the nearest colour of each patch.
@@ -59,10 +66,17 @@ def fake_encoder(
     }
     if fusion:
         engines["fusion"] = _FakeFusion(tokenizer)
+    if word_maps:
+        engines["word_maps"] = _FakeWordMaps()
     if proof_reader:
         engines["proof_reader"] = _FakeProofReader(tokenizer)
     manifest = _manifest(
-        name, with_fusion=fusion, with_proof_reader=proof_reader, with_regions=regions, with_codes=codes
+        name,
+        with_fusion=fusion,
+        with_word_maps=word_maps,
+        with_proof_reader=proof_reader,
+        with_regions=regions,
+        with_codes=codes,
     )
     transform = TextTransform(tokenizer, max_subwords=manifest.text.max_subwords)
     return Encoder(manifest, transform, engines, lexicon=() if fusion else tuple(PALETTE))
@@ -154,6 +168,16 @@ class _FakeFusion(_Fake):
         }
 
 
+class _FakeWordMaps(_Fake):
+    """A patch raises the match through a word by its share of the word's colour; other words add nothing."""
+
+    def run(self, inputs: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        colours = len(PALETTE)
+        words, patches = inputs["word_tokens"][:, :, :colours], inputs["patch_tokens"][:, :, :colours]
+        maps = np.einsum("blc,bpc->blp", words, patches) * inputs["mask"][:, :, None]
+        return {"word_maps": maps.astype(np.float32)}
+
+
 class _FakeProofReader(_Fake):
     """A colour is wrong when no patch has it; what should stand there is a colour that is seen."""
 
@@ -205,7 +229,13 @@ def _tokenizer() -> Tokenizer:
 
 
 def _manifest(
-    name: str, *, with_fusion: bool, with_proof_reader: bool, with_regions: bool, with_codes: bool
+    name: str,
+    *,
+    with_fusion: bool,
+    with_word_maps: bool,
+    with_proof_reader: bool,
+    with_regions: bool,
+    with_codes: bool,
 ) -> Manifest:
     dim = len(PALETTE) + _NOISE_DIMS
     patches = _GRID * _GRID
@@ -236,13 +266,16 @@ def _manifest(
         "image_encoder": graph(images, seen),
         "text_encoder": graph(texts, {"text_embedding": ("batch", dim), "word_tokens": ("batch", "subwords", dim)}),
     }
+    pairs: dict[str, tuple[int | str, ...]] = {
+        "word_tokens": ("batch", "subwords", dim),
+        "mask": ("batch", "subwords"),
+        "patch_tokens": ("batch", patches, dim),
+    }
+    if with_word_maps:
+        graphs["word_maps"] = graph(pairs, {"word_maps": ("batch", "subwords", patches)})
     if with_fusion:
         graphs["fusion"] = graph(
-            {
-                "word_tokens": ("batch", "subwords", dim),
-                "mask": ("batch", "subwords"),
-                "patch_tokens": ("batch", patches, dim),
-            },
+            pairs,
             {
                 "match": ("batch",),
                 "suggestions": ("batch", "subwords", "vocabulary"),

@@ -1,24 +1,24 @@
 """`POST /ground`."""
 
-import io
-from base64 import b64encode
+import asyncio
+from collections.abc import Sequence
 
-import numpy as np
 from fastapi import APIRouter, Request
-from PIL import Image
 from starlette.responses import Response
 
 from runtime.encoder import Encoder, Floats
 from runtime.grounding import Grounding
 from runtime.phrases import Phrase, noun_phrases
+from runtime.word_maps import WordMap, map_method_of
 from server.answers import ServiceOf, TimingsOf, json_answer
 from server.body import read_sent
 from server.boxes import in_pixels
 from server.errors import field_error
+from server.heatmaps import heatmap_of
 from server.openapi import body_of
 from server.pictures import picture_bytes
 from server.plain_route import PlainRoute
-from server.schemas.ground import GroundAnswer, GroundedBox, GroundRequest, PhraseGrounding
+from server.schemas.ground import GroundAnswer, GroundedBox, GroundedWord, GroundRequest, PhraseGrounding
 from server.seeing import Seen, see
 from server.service import Service
 from server.texts import check_texts
@@ -38,13 +38,16 @@ async def ground(request: Request, service: ServiceOf, timings: TimingsOf) -> Re
     picture = await see(service, data, timings)
     with timings.stage("ground"):
         found = await service.engines.ground(picture.features, [phrase.text for phrase in phrases], top_k=asked.top_k)
+        heats, maps = await _maps(service, asked, picture, phrases)
     answer = GroundAnswer(
         groundings=[
-            _grounding(service.encoder, phrase, grounding, picture, asked.heatmap)
-            for phrase, grounding in zip(phrases, found, strict=True)
+            _grounding(service.encoder, phrase, grounding, heat, picture, asked)
+            for phrase, grounding, heat in zip(phrases, found, heats, strict=True)
         ],
+        words=[_word(service.encoder, one, picture, asked) for one in maps] if asked.words else None,
         image_size=picture.size_px,
         method=found[0].method if found else None,
+        heatmap_method=None if asked.heatmap == "none" else map_method_of(service.encoder.manifest),
         timings_ms=timings.milliseconds(),
     )
     return json_answer(answer)
@@ -62,35 +65,32 @@ def _phrases(service: Service, asked: GroundRequest) -> list[Phrase]:
     return [Phrase(phrase, 0, len(phrase)) for phrase in phrases]
 
 
-def _grounding(encoder: Encoder, phrase: Phrase, found: Grounding, picture: Seen, heatmap: str) -> PhraseGrounding:
+async def _maps(
+    service: Service, asked: GroundRequest, picture: Seen, phrases: Sequence[Phrase]
+) -> tuple[Sequence[Floats | None], Sequence[WordMap]]:
+    """Map phrases, and words where they are asked for; None for each phrase when no heat map is."""
+    if asked.heatmap == "none":
+        return [None] * len(phrases), []
+    engines, features = service.engines, picture.features
+    of_phrases = engines.phrase_maps(features, [phrase.text for phrase in phrases])
+    if not asked.words or asked.text is None:
+        return await of_phrases, []
+    return await asyncio.gather(of_phrases, engines.word_maps(features, asked.text))
+
+
+def _grounding(
+    encoder: Encoder, phrase: Phrase, found: Grounding, heat: Floats | None, picture: Seen, asked: GroundRequest
+) -> PhraseGrounding:
     size = {"width_px": picture.width_px, "height_px": picture.height_px}
     return PhraseGrounding(
         phrase=phrase.text,
         start=phrase.start,
         end=phrase.end,
         boxes=[GroundedBox(box=in_pixels(box.box, encoder, **size), score=box.score) for box in found.boxes],
-        heatmap=_heatmap(encoder, found.heat, picture, heatmap),
+        heatmap=None if heat is None else heatmap_of(encoder, heat, picture.size_px, asked.heatmap),
     )
 
 
-def _heatmap(encoder: Encoder, heat: Floats, picture: Seen, form: str) -> str | list[list[float]] | None:
-    """Show a heat map in one of its forms. What the encoder does not see of a picture that it crops is cold."""
-    if form == "none":
-        return None
-    whole = _over_picture(encoder, heat, picture)
-    if form == "grid":
-        return [[round(float(value), 4) for value in row] for row in whole]
-    file = io.BytesIO()
-    Image.fromarray((whole * 255).round().astype(np.uint8)).save(file, "PNG")
-    return b64encode(file.getvalue()).decode()
-
-
-def _over_picture(encoder: Encoder, heat: Floats, picture: Seen) -> Floats:
-    rows, columns = heat.shape
-    transform = encoder.manifest.image.transform()
-    x0, y0, x1, y1 = transform.box_in_picture(
-        (0.0, 0.0, 1.0, 1.0), width_px=picture.width_px, height_px=picture.height_px
-    )
-    left, right = round(x0 * columns / (x1 - x0)), round((1 - x1) * columns / (x1 - x0))
-    top, bottom = round(y0 * rows / (y1 - y0)), round((1 - y1) * rows / (y1 - y0))
-    return np.pad(heat, ((top, bottom), (left, right)))
+def _word(encoder: Encoder, found: WordMap, picture: Seen, asked: GroundRequest) -> GroundedWord:
+    heatmap = heatmap_of(encoder, found.heat, picture.size_px, asked.heatmap)
+    return GroundedWord(word=found.word, start=found.start, end=found.end, heatmap=heatmap)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from runtime.encoder import Encoder
 from runtime.grounding import method_of as grounding_method_of
 from runtime.word_judges import method_of
+from runtime.word_maps import map_method_of
 from server.answers import ServiceOf, json_answer
 from server.routes.galleries import describe
 from server.schemas.status import BundleInfo, GpuSearchInfo, GraphInfo, InfoAnswer, Limits, ThreadInfo
@@ -47,6 +48,7 @@ def _bundle(encoder: Encoder) -> BundleInfo:
         dim=encoder.dim,
         recipe=encoder.manifest.provenance.recipe,
         grounding=grounding_method_of(encoder.manifest) or "none",
+        heatmaps=map_method_of(encoder.manifest) or "none",
         proofreading=method_of(encoder),
         rerank=encoder.has_fusion,
         min_match=encoder.manifest.calibration.min_match if encoder.has_fusion else None,

@@ -20,11 +20,14 @@ class GroundRequest(Request):
     heatmap: Literal["none", "png", "grid"] = Field(
         default="none", description="`png`: a grey picture in base64; `grid`: rows of numbers in 0..1"
     )
+    words: bool = Field(default=False, description="also give a heat map of every word of `text`")
 
     @model_validator(mode="after")
     def _phrases_or_text(self) -> "GroundRequest":
         if (self.phrases is None) == (self.text is None):
             raise ValueError("give either phrases or text")
+        if self.words and (self.text is None or self.heatmap == "none"):
+            raise ValueError("words are those of text, and carry heat maps: give text, and png or grid as heatmap")
         return self
 
 
@@ -47,10 +50,23 @@ class PhraseGrounding(Answer):
     )
 
 
+class GroundedWord(Answer):
+    """Where one word of the text is; all words on one scale, so one that adds little to the match is pale."""
+
+    word: str
+    start: Span
+    end: Span
+    heatmap: str | list[list[float]] | None = Field(default=None, description="as a phrase's")
+
+
 class GroundAnswer(Answer):
     """Where the phrases are."""
 
     groundings: list[PhraseGrounding]
     image_size: tuple[int, int] = Field(description="width and height in pixels of the upright picture")
     method: str | None = Field(description="how they were found; null when there was nothing to find")
+    words: list[GroundedWord] | None = Field(default=None, description="when they were asked for")
+    heatmap_method: str | None = Field(
+        default=None, description="how heat maps were made: `grad_cam`, `attention` or `patch_similarity`"
+    )
     timings_ms: TimingsMs

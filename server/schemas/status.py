@@ -29,6 +29,7 @@ class BundleInfo(Answer):
     dim: int
     recipe: str
     grounding: str = Field(description="method of `/ground`, or `none`")
+    heatmaps: str = Field(description="`heatmap_method` of `/ground`, or `none`")
     proofreading: str = Field(description="method of `/proofread`")
     rerank: bool
     min_match: float | None = Field(description="the bundle's suggestion for `min_match`; null when it has none")

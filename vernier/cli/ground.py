@@ -12,6 +12,13 @@ from vernier.cli.source import ApiKeyOption, BundleOption, JsonOption, Source, U
 if TYPE_CHECKING:
     from vernier.client.models import GroundAnswer
 
+_METHODS = {
+    "grad_cam": "Grad-CAM: what raises the match",
+    "attention": "attention: where the words look; the bundle has no word_maps graph",
+    "patch_similarity": "similarity of the patches; the bundle has no fusion encoder",
+}
+"""How heat maps are made, for people."""
+
 
 def ground(
     image: Annotated[Path, typer.Argument(help="The picture.")],
@@ -53,6 +60,8 @@ def ground(
     if out is not None:
         drawn.save(out)
         note(f"The boxes are drawn in {out}.")
+    if heat is not None and answer.heatmap_method is not None:
+        note(f"The heat map of {heat!r} is by {_METHODS.get(answer.heatmap_method, answer.heatmap_method)}.")
 
 
 def _check_writable(out: Path) -> None:

@@ -162,6 +162,7 @@ def ground(
     gallery: str = "default",
     top_k: int = 1,
     heatmap: Heatmap = "none",
+    words: bool = False,
 ) -> Call[GroundAnswer]:
     """Find phrases, or every noun phrase of a text, in a picture.
 
@@ -172,11 +173,21 @@ def ground(
         gallery: where an `ItemReference` is.
         top_k: most boxes per phrase.
         heatmap: `png` or `grid` to get each phrase's heat.
+        words: whether every word of the text is given its heat too.
     """
     wanted = [phrases] if isinstance(phrases, str) else list(phrases)
     if bool(wanted) == (text is not None):
         raise UsageError("give either phrases, or a text whose phrases are to be found.")
-    request = {"phrases": wanted or None, "text": text, "gallery": gallery, "top_k": top_k, "heatmap": heatmap}
+    if words and (text is None or heatmap == "none"):
+        raise UsageError("words are those of a text, and carry heat maps: give text, and png or grid as heatmap.")
+    request = {
+        "phrases": wanted or None,
+        "text": text,
+        "gallery": gallery,
+        "top_k": top_k,
+        "heatmap": heatmap,
+        "words": words or None,
+    }
     return Call(
         method="POST",
         path="/ground",

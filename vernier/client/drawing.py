@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from runtime.errors import UsageError
 from runtime.preprocess.image import decode_image
-from vernier.client.models import Box, GroundAnswer, Grounding, Hit
+from vernier.client.models import Box, GroundAnswer, Heatmap, Hit
 from vernier.client.pictures import Picture, encoded
 
 _COLOURS = ("#d6293e", "#0a6ed1", "#a85b00", "#1f7a1f", "#7a3fc4", "#007a7a", "#b81f5c", "#6b4f00")
@@ -35,46 +35,49 @@ def draw(picture: Picture, found: GroundAnswer | Hit, *, heat: str | None = None
     Args:
         picture: the picture that was asked about; of a hit its stored picture.
         found: the answer of `ground`, or a hit of a search that was explained.
-        heat: the phrase whose heat map is laid over the picture, and whose boxes alone are drawn; the answer must have
-            come with heat maps.
+        heat: the phrase, or the word of the text, whose heat map is laid over the picture, and whose boxes alone are
+            drawn; the answer must have come with heat maps.
 
     Raises:
         ImageError: the picture cannot be decoded.
-        UsageError: the answer has no heat map of that phrase.
+        UsageError: the answer has no heat map of that phrase or word.
     """
     image = decode_image(encoded(picture))
     from_size = found.image_size or image.size
     enlarged = max(1.0, _LEAST_PX / max(image.size))
     image = image.resize((round(image.width * enlarged), round(image.height * enlarged)), Image.Resampling.LANCZOS)
     if heat is not None:
-        image = _heated(image, _grounding_of(found, heat))
+        image = _heated(image, _heatmap_of(found, heat), heat)
     scale = image.width / from_size[0], image.height / from_size[1]
     _draw_labels(image, [label for label in _labels(found, scale) if heat is None or label.text.startswith(f"{heat} ")])
     return image
 
 
-def _grounding_of(found: GroundAnswer | Hit, phrase: str) -> Grounding:
-    groundings = found.groundings if isinstance(found, GroundAnswer) else ()
-    for grounding in groundings:
-        if grounding.phrase == phrase and grounding.heatmap is not None:
-            return grounding
+def _heatmap_of(found: GroundAnswer | Hit, phrase: str) -> Heatmap:
+    named: dict[str, Heatmap | None] = {}
+    if isinstance(found, GroundAnswer):
+        named = {word.word: word.heatmap for word in found.words or ()}
+        named |= {grounding.phrase: grounding.heatmap for grounding in found.groundings}
+    heatmap = named.get(phrase)
+    if heatmap is not None:
+        return heatmap
     raise UsageError(f"the answer has no heat map of {phrase!r}; ask for heat maps with ground(…, heatmap='png').")
 
 
-def _heated(image: Image.Image, grounding: Grounding) -> Image.Image:
+def _heated(image: Image.Image, heatmap: Heatmap, phrase: str) -> Image.Image:
     """The picture under its heat, which glows from dark over orange to yellow."""
-    warm = _heat_picture(grounding).resize(image.size, Image.Resampling.BICUBIC)
+    warm = _heat_picture(heatmap, phrase).resize(image.size, Image.Resampling.BICUBIC)
     glow = ImageOps.colorize(warm, black="#2a0845", mid="#e8590c", white="#ffe066")
     return Image.composite(glow, image, warm.point(lambda value: int(value * _HEAT_STRENGTH)))
 
 
-def _heat_picture(grounding: Grounding) -> Image.Image:
-    if not isinstance(grounding.heatmap, str):
-        return Image.fromarray((np.asarray(grounding.heatmap) * 255).round().astype(np.uint8))
+def _heat_picture(heatmap: Heatmap, phrase: str) -> Image.Image:
+    if not isinstance(heatmap, str):
+        return Image.fromarray((np.asarray(heatmap) * 255).round().astype(np.uint8))
     try:
-        return Image.open(io.BytesIO(base64.b64decode(grounding.heatmap, validate=True))).convert("L")
+        return Image.open(io.BytesIO(base64.b64decode(heatmap, validate=True))).convert("L")
     except (binascii.Error, OSError) as error:
-        raise UsageError(f"the heat map of {grounding.phrase!r} is no picture ({error}).") from error
+        raise UsageError(f"the heat map of {phrase!r} is no picture ({error}).") from error
 
 
 def _labels(found: GroundAnswer | Hit, scale: tuple[float, float]) -> Iterator[_Label]:

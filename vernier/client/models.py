@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from vernier.client.errors import ClientError
 
 Box = tuple[float, float, float, float]
-
+Heatmap = str | tuple[tuple[float, ...], ...]
+"""A PNG in base64, or rows of numbers in 0..1."""
 
 PictureOf = Callable[[str], bytes]
 """Gives the stored picture of an item as the bytes of a file."""
@@ -160,7 +161,16 @@ class Grounding(_Answer):
     start: int
     end: int
     boxes: tuple[ScoredBox, ...]
-    heatmap: str | tuple[tuple[float, ...], ...] | None = None
+    heatmap: Heatmap | None = None
+
+
+class GroundedWord(_Answer):
+    """Where one word of the text is; all words on one scale, so one that adds little to the match is pale."""
+
+    word: str
+    start: int
+    end: int
+    heatmap: Heatmap | None = None
 
 
 class GroundAnswer(_OfOnePicture):
@@ -169,11 +179,15 @@ class GroundAnswer(_OfOnePicture):
     Attributes:
         image_size: (width, height) of the upright picture in pixels.
         method: how phrases were found; None when there were none.
+        words: heat of every word of the text, when it was asked for.
+        heatmap_method: how heat maps were made; None when there are none.
     """
 
     groundings: tuple[Grounding, ...]
     image_size: tuple[int, int]
     method: str | None = None
+    words: tuple[GroundedWord, ...] | None = None
+    heatmap_method: str | None = None
     timings_ms: dict[str, float] = {}
 
     def _repr_html_(self) -> str:

@@ -11,14 +11,16 @@ interface Props {
   proof: ProofreadAnswer;
   markings: Marking[];
   onPoint: (key: string | null) => void;
+  /** A word is pointed at, by where it starts. */
+  onWord: (start: number | null) => void;
   onText: (text: string) => void;
 }
 
-export function Reading({ text, proof, markings, onPoint, onText }: Props) {
+export function Reading({ text, proof, markings, onPoint, onWord, onText }: Props) {
   const wrong = proof.words.filter((word) => word.is_error);
   return (
     <>
-      <p class="reading">{marked(text, proof.words, markings, onPoint)}</p>
+      <p class="reading">{marked(text, proof.words, markings, onPoint, onWord)}</p>
       <p class="verdict">
         {wrong.length === 0
           ? "Every word fits the picture."
@@ -69,13 +71,19 @@ function Advice({ text, word, onText }: { text: string; word: Word; onText: (tex
 }
 
 /** Cut the text into phrases, words and what is between. Phrases do not overlap: of two that do, the first counts. */
-function marked(text: string, words: Word[], markings: Marking[], onPoint: Props["onPoint"]): ComponentChildren[] {
+function marked(
+  text: string,
+  words: Word[],
+  markings: Marking[],
+  onPoint: Props["onPoint"],
+  onWord: Props["onWord"],
+): ComponentChildren[] {
   const out: ComponentChildren[] = [];
   let at = 0;
   const wordsUntil = (until: number): ComponentChildren[] => {
     const parts: ComponentChildren[] = [];
     for (const word of words.filter(({ start, end }) => start >= at && end <= until)) {
-      parts.push(text.slice(at, word.start), <JudgedWord key={word.start} word={word} />);
+      parts.push(text.slice(at, word.start), <JudgedWord key={word.start} word={word} onWord={onWord} />);
       at = word.end;
     }
     parts.push(text.slice(at, until));
@@ -101,18 +109,23 @@ function marked(text: string, words: Word[], markings: Marking[], onPoint: Props
   return out;
 }
 
-function JudgedWord({ word }: { word: Word }) {
+function JudgedWord({ word, onWord }: { word: Word; onWord: Props["onWord"] }) {
   const probability = word.error_probability;
   // A bundle may call a word wrong from a low probability on; it is coloured as wrong all the same.
   const shade = word.is_error ? Math.max(0.5, probability) : Math.min(0.5, probability);
   return (
-    <span
+    <button
+      type="button"
       class={word.is_error ? "word error" : "word"}
       style={{ "--p": shade.toFixed(3) }}
       title={`${percent(probability)} likely to be wrong`}
+      onMouseEnter={() => onWord(word.start)}
+      onMouseLeave={() => onWord(null)}
+      onFocus={() => onWord(word.start)}
+      onBlur={() => onWord(null)}
     >
       {word.word}
       {word.is_error && <span class="unseen"> (likely wrong)</span>}
-    </span>
+    </button>
   );
 }

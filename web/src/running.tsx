@@ -68,6 +68,7 @@ function Told({ info }: { info: Info }) {
     ["Space", `${bundle.space.slice(0, 12)}…, ${bundle.dim} dimensions`],
     ["Graphs", graphs.join("; ")],
     ["Finds phrases by", bundle.grounding.replaceAll("_", " ")],
+    ["Maps words by", bundle.heatmaps.replaceAll("_", " ")],
     ["Judges words by", bundle.proofreading.replaceAll("_", " ")],
     ["Threads", `${info.threads.engine} for the engine, of ${counted(info.threads.cores ?? 0, "core")}`],
     ["Version", info.version],

@@ -15,6 +15,13 @@ export interface Marking {
   grounding: Grounding;
 }
 
+/** What is shown as warm: a phrase or a word, and how its map was made. */
+export interface Warmth {
+  name: string;
+  grid: number[][];
+  method: string | undefined;
+}
+
 /** A part of the picture, in fractions of its sides; a point has no extent. */
 export type Part = Box;
 
@@ -23,6 +30,7 @@ interface Props {
   name: string;
   markings: Marking[];
   active: string | null;
+  warmth: Warmth | null;
   imageSize: [number, number] | null;
   part: Part | null;
   /** What the part may be. */
@@ -31,10 +39,9 @@ interface Props {
   onSize: (size: [number, number]) => void;
 }
 
-export function Stage({ source, name, markings, active, imageSize, part, partName, onPart, onSize }: Props) {
+export function Stage({ source, name, markings, active, warmth, imageSize, part, partName, onPart, onSize }: Props) {
   const [broken, setBroken] = useState<string | null>(null);
   const shown = active === null ? markings : markings.filter((marking) => marking.key === active);
-  const hot = markings.find((marking) => marking.key === active);
   return (
     <div class="stage">
       {source !== null && (source === "" || source === broken) ? (
@@ -48,7 +55,7 @@ export function Stage({ source, name, markings, active, imageSize, part, partNam
             onLoad={({ currentTarget: image }) => onSize([image.naturalWidth, image.naturalHeight])}
             onError={() => setBroken(source)}
           />
-          {hot && <Heat grid={hot.grounding.heatmap} phrase={hot.grounding.phrase} />}
+          {warmth && <Heat {...warmth} />}
           {imageSize && shown.map((marking) => <Boxes key={marking.key} marking={marking} size={imageSize} />)}
           <Pointer part={part} name={partName} onPart={onPart} />
         </div>
@@ -94,7 +101,13 @@ const RAMP = [
   [252, 253, 191],
 ] as const;
 
-function Heat({ grid, phrase }: { grid: number[][]; phrase: string }) {
+const METHODS: Record<string, string> = {
+  grad_cam: "what speaks for the match",
+  attention: "where the words look",
+  patch_similarity: "what looks like the words",
+};
+
+function Heat({ grid, name, method }: Warmth) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const rows = grid.length;
   const columns = grid[0]?.length ?? 0;
@@ -105,7 +118,15 @@ function Heat({ grid, phrase }: { grid: number[][]; phrase: string }) {
     grid.flat().forEach((heat, at) => image.data.set(colourOf(heat), at * 4));
     context.putImageData(image, 0, 0);
   }, [grid]);
-  return <canvas ref={canvas} class="heat" width={columns} height={rows} role="img" aria-label={`Heat map of ${phrase}`} />;
+  return (
+    <>
+      <canvas ref={canvas} class="heat" width={columns} height={rows} role="img" aria-label={`Heat map of ${name}`} />
+      <p class="scale" aria-hidden="true">
+        <b>{name}</b> little <i /> much
+        {method && METHODS[method] && <small>{METHODS[method]}</small>}
+      </p>
+    </>
+  );
 }
 
 function colourOf(heat: number): number[] {

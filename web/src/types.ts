@@ -40,8 +40,18 @@ export interface Grounding {
   heatmap: number[][];
 }
 
+/** Where one word is; all words of a text on one scale. */
+export interface GroundedWord {
+  word: string;
+  start: number;
+  end: number;
+  heatmap: number[][];
+}
+
 export interface GroundAnswer {
   groundings: Grounding[];
+  words?: GroundedWord[];
+  heatmap_method?: string;
   image_size: [number, number];
 }
 
@@ -77,7 +87,7 @@ export interface Gallery {
 
 export interface Info {
   version: string;
-  bundle: { name: string; space: string; dim: number; recipe: string; grounding: string; proofreading: string; rerank: boolean; min_match: number | null };
+  bundle: { name: string; space: string; dim: number; recipe: string; grounding: string; heatmaps: string; proofreading: string; rerank: boolean; min_match: number | null };
   graphs: Record<string, { provider: string; precision: string }>;
   provider_fallback: string | null;
   threads: Record<string, number>;

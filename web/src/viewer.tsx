@@ -9,7 +9,7 @@ import { nameOfFile, useAnswer, usePicture, type Answer } from "./hooks";
 import { Alike, Left, Picture, Right } from "./icons";
 import { Reading } from "./reading";
 import type { Entry } from "./results";
-import { hueOf, Stage, type Marking, type Part } from "./stage";
+import { hueOf, Stage, type Marking, type Part, type Warmth } from "./stage";
 import { TroubleNote } from "./trouble";
 import type { GroundAnswer, IdentifyAnswer, Item, JsonObject, ProofreadAnswer } from "./types";
 import { cut, inPixels, WhatIsThis } from "./what-is-this";
@@ -106,6 +106,7 @@ function Looking(props: Props & { subject: Exclude<Subject, null> }) {
   const [phrase, setPhrase] = useState("");
   const [pinned, setPinned] = useState<string | null>(null);
   const [pointed, setPointed] = useState<string | null>(null);
+  const [word, setWord] = useState<number | null>(null);
   const [part, setPart] = useState<Part | null>(null);
   const [size, setSize] = useState<[number, number] | null>(null);
   const source = usePicture(subject);
@@ -117,7 +118,7 @@ function Looking(props: Props & { subject: Exclude<Subject, null> }) {
     text.trim() ? text : null,
     async (signal) => {
       const [ground, proof] = await Promise.all([
-        ask<GroundAnswer>("/ground", { text, heatmap: "grid" }, signal).catch(troubleIn),
+        ask<GroundAnswer>("/ground", { text, heatmap: "grid", words: true }, signal).catch(troubleIn),
         ask<ProofreadAnswer>("/proofread", { text }, signal).catch(troubleIn),
       ]);
       return { text, ground, proof };
@@ -143,6 +144,7 @@ function Looking(props: Props & { subject: Exclude<Subject, null> }) {
   useEffect(() => setPinned(phrase.trim() ? FOUND : null), [phrase]);
   useEffect(() => setPinned((now) => (now === FOUND ? now : null)), [read.value]);
   const active = markings.some(({ key }) => key === pointed) ? pointed : markings.some(({ key }) => key === pinned) ? pinned : null;
+  const warmth = warmthOf(read.value?.ground, word, found.value, markings.find(({ key }) => key === active));
 
   const setText = (now: string) => {
     setTyped(now);
@@ -155,6 +157,7 @@ function Looking(props: Props & { subject: Exclude<Subject, null> }) {
         name={id === null ? file!.name : `Picture ${id}`}
         markings={markings}
         active={active}
+        warmth={warmth}
         imageSize={size}
         part={part}
         partName={what.state === "done" ? (what.value?.names[0]?.phrase ?? null) : null}
@@ -173,7 +176,7 @@ function Looking(props: Props & { subject: Exclude<Subject, null> }) {
               onInput={(event) => setText(event.currentTarget.value)}
             />
           </label>
-          <ReadText {...{ text, read, ofText, setPointed, setText }} />
+          <ReadText {...{ text, read, ofText, setPointed, setWord, setText }} />
           {markings.length > 0 && <Legend {...{ markings, pinned, setPinned, setPointed }} />}
         </section>
         <section aria-label="A phrase in the picture">
@@ -209,15 +212,31 @@ function troubleIn(error: unknown): Trouble {
   throw error;
 }
 
+/** The heat of the word that is pointed at, else that of the phrase. */
+function warmthOf(
+  ground: GroundAnswer | Trouble | undefined,
+  word: number | null,
+  found: GroundAnswer | null,
+  active: Marking | undefined,
+): Warmth | null {
+  const ofText = ground instanceof Trouble ? undefined : ground;
+  const pointed = ofText?.words?.find(({ start }) => start === word);
+  if (pointed) return { name: pointed.word, grid: pointed.heatmap, method: ofText?.heatmap_method };
+  if (!active) return null;
+  const { phrase, heatmap } = active.grounding;
+  return { name: phrase, grid: heatmap, method: (active.key === FOUND ? found : ofText)?.heatmap_method };
+}
+
 interface ReadTextProps {
   text: string;
   read: Answer<Read>;
   ofText: Marking[];
   setPointed: (key: string | null) => void;
+  setWord: (start: number | null) => void;
   setText: (text: string) => void;
 }
 
-function ReadText({ text, read, ofText, setPointed, setText }: ReadTextProps) {
+function ReadText({ text, read, ofText, setPointed, setWord, setText }: ReadTextProps) {
   const { value } = read;
   const isOld = value !== null && value.text !== text;
   return (
@@ -231,7 +250,7 @@ function ReadText({ text, read, ofText, setPointed, setText }: ReadTextProps) {
         (value.proof instanceof Trouble ? (
           <TroubleNote trouble={value.proof} onRetry={read.again} />
         ) : (
-          <Reading text={value.text} proof={value.proof} markings={ofText} onPoint={setPointed} onText={setText} />
+          <Reading text={value.text} proof={value.proof} markings={ofText} onPoint={setPointed} onWord={setWord} onText={setText} />
         ))}
       {value?.ground instanceof Trouble && <TroubleNote trouble={value.ground} onRetry={read.again} />}
       {value && isOld && read.state === "slow" && <p class="hint">Still reading …</p>}

@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask
 
-from evaluation.grounding import GroundedRow, compare, iou, is_in, summarise
-from evaluation.sweep import hottest
+from evaluation.grounding import GroundedRow, compare, hottest, iou, is_in, summarise
 
 edges = st.tuples(st.integers(0, 9), st.integers(1, 6))
 

@@ -101,7 +101,8 @@ def test_parity_is_in_the_manifest(small_export: ExportReport):
     assert decisions is not None
     assert decisions.samples == PARITY_SAMPLES
     assert decisions.best_box is not None
-    assert min(decisions.top_hit, decisions.flagged_word or 0, decisions.best_box) > 0.97
+    assert decisions.hottest_patch is not None
+    assert min(decisions.top_hit, decisions.flagged_word or 0, decisions.best_box, decisions.hottest_patch) > 0.97
 
 
 def test_progress_reaches_its_end(export_progress: list[tuple[int, int]], small_export: ExportReport):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from runtime.encoder import Encoder
 from runtime.engines.fake import fake_encoder
 from runtime.engines.protocol import Engine
 from runtime.preprocess.image import ImageTransform
@@ -64,6 +65,42 @@ async def test_ground_draws_heat_as_numbers_and_as_a_picture(client: httpx.Async
     assert np.allclose(np.asarray(drawn) / 255, heat, atol=0.01)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "method"),
+    [
+        (fake_encoder(word_maps=True), "grad_cam"),
+        (fake_encoder(), "attention"),
+        (fake_encoder(fusion=False), "patch_similarity"),
+        (fake_encoder(word_maps=True, regions=True), "grad_cam"),
+    ],
+)
+async def test_heat_maps_of_phrases_and_words_name_how_they_were_made(
+    tmp_path: Path, encoder: Encoder, method: str
+) -> None:
+    image = {"base64": b64encode(two_squares()).decode()}
+    text = "a red square, and a blue circle"
+    async with serving(settings_for(tmp_path), encoder) as client:
+        answer = await post(client, "/ground", image=image, text=text, heatmap="grid", words=True)
+        drawn = await post(client, "/ground", image=image, text=text, heatmap="png", words=True)
+        plain = await post(client, "/ground", image=image, text=text)
+        info = (await client.get("/info")).json()
+    assert answer["heatmap_method"] == drawn["heatmap_method"] == info["bundle"]["heatmaps"] == method
+    assert "words" not in plain
+    assert "heatmap_method" not in plain
+    red, blue = (np.asarray(grounding["heatmap"]) for grounding in answer["groundings"])
+    assert np.unravel_index(red.argmax(), red.shape) in [(0, 0), (1, 0)]
+    assert np.unravel_index(blue.argmax(), blue.shape) in [(2, 3), (3, 3)]
+    assert [text[word["start"] : word["end"]] for word in answer["words"]] == [word["word"] for word in answer["words"]]
+    words = {word["word"]: np.asarray(word["heatmap"]) for word in answer["words"]}
+    assert list(words) == ["a", "red", "square", "and", "blue", "circle"]
+    assert words["circle"].argmax() == words["blue"].argmax() == blue.argmax()
+    if method == "grad_cam":
+        assert not words["and"].any()
+    for word, other in zip(answer["words"], drawn["words"], strict=True):
+        picture = np.asarray(Image.open(BytesIO(b64decode(other["heatmap"])))) / 255
+        assert np.allclose(picture, word["heatmap"], atol=0.01)
+
+
 async def test_ground_gives_as_many_boxes_as_asked(client: httpx.AsyncClient) -> None:
     image = square("red", size=(400, 400), box=(0, 0, 99, 99))
     image.paste(PALETTE["red"], (300, 300, 400, 400))
@@ -102,6 +139,8 @@ async def test_boxes_of_a_bundle_that_crops_lie_in_the_whole_picture(tmp_path: P
         {"phrases": []},
         {"phrases": ["red"], "top_k": 0},
         {"text": "a", "heatmap": "jpg"},
+        {"text": "a", "words": True},
+        {"phrases": ["a"], "heatmap": "grid", "words": True},
     ],
 )
 async def test_ground_refuses_what_cannot_be_meant(client: httpx.AsyncClient, body: dict) -> None:

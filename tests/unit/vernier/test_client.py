@@ -14,6 +14,7 @@ from runtime.engines.fake import PALETTE
 from runtime.errors import ImageError, UsageError, VernierError
 from tests.unit.vernier.conftest import Running, picture, serving
 from vernier import ApiError, Client, ItemReference, NewItem, Retry, ServerUnreachableError, UrlReference
+from vernier.client.drawing import draw
 from vernier.client.models import Problem, ProofreadText
 
 COLOURS = ("red", "green", "blue", "yellow")
@@ -119,6 +120,14 @@ def test_grounding_gives_boxes_in_pixels_and_spans(client: Client) -> None:
     by_text = client.ground(image, text="a red square", heatmap="grid")
     assert by_text.groundings[0].heatmap is not None
     assert by_text.method == answer.method
+    assert by_text.words is None
+    with_words = client.ground(image, text="a red square", heatmap="grid", words=True)
+    assert with_words.words is not None
+    assert [word.word for word in with_words.words] == ["a", "red", "square"]
+    assert with_words.heatmap_method == "attention"
+    assert draw(image, with_words, heat="red").getpixel((470, 120)) != draw(image, with_words).getpixel((470, 120))
+    with pytest.raises(UsageError, match="words are those of a text"):
+        client.ground(image, "red", heatmap="grid", words=True)
 
 
 def test_grounding_one_phrase_as_a_text_is_not_its_letters(client: Client) -> None:
