@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from runtime.encoder import ImageFeatures
@@ -11,7 +11,9 @@ from runtime.grounding import Grounding
 from runtime.phrases import Phrase, noun_phrases
 from runtime.preprocess.text import words
 from runtime.proofread import ProofWord
+from runtime.word_maps import map_method_of
 from server.boxes import in_pixels
+from server.heatmaps import HeatmapForm, heatmap_of
 from server.schemas.search import Explained, HitRegion, HitWord
 from server.service import Service
 
@@ -95,6 +97,47 @@ async def explain_texts(
         for at, (text, phrases) in enumerate(zip(short, listed, strict=True))
     }
     return [explained.get(text) or Explanation(image_size=size_px, regions=[], words=[]) for text in texts]
+
+
+async def with_heatmaps(
+    service: Service,
+    explained: Sequence[Explanation],
+    images: ImageFeatures,
+    texts: Sequence[str],
+    form: HeatmapForm,
+) -> list[Explanation]:
+    """Give explained words their heat maps; none where the bundle allows none.
+
+    Args:
+        service: of the gallery.
+        explained: of pairs.
+        images: of each pair, or one for all of them.
+        texts: of each pair, or one for all of them.
+        form: how maps are sent; `none` leaves everything as it is.
+
+    Raises:
+        EngineError: the engine failed.
+    """
+    if form == "none" or map_method_of(service.encoder.manifest) is None:
+        return list(explained)
+    pairs = [
+        (one, images[[at if len(images) > 1 else 0]], texts[at if len(texts) > 1 else 0])
+        for at, one in enumerate(explained)
+    ]
+    return list(await asyncio.gather(*(_heated(service, *pair, form) for pair in pairs)))
+
+
+async def _heated(
+    service: Service, explained: Explanation, image: ImageFeatures, text: str, form: HeatmapForm
+) -> Explanation:
+    if not explained.words or explained.image_size is None:
+        return explained
+    maps = {one.start: one.heat for one in await service.engines.word_maps(image, text)}
+    warm = [
+        word.model_copy(update={"heatmap": heatmap_of(service.encoder, maps[word.start], explained.image_size, form)})
+        for word in explained.words
+    ]
+    return replace(explained, words=warm)
 
 
 async def _judged(

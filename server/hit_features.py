@@ -13,6 +13,7 @@ from index.features import ARRAYS, Kept, Part, unpack
 from runtime.encoder import Encoder, Floats, ImageFeatures
 from runtime.grounding import method_of as grounding_method_of
 from runtime.word_judges import method_of as word_method_of
+from runtime.word_maps import map_method_of
 from server.schemas.search import Explained
 from server.seeing import Seen, see
 from server.service import Service
@@ -25,6 +26,12 @@ TO_RERANK: frozenset[Part] = frozenset({"patch_tokens"})
 _TO_GROUND: dict[str | None, frozenset[Part]] = {
     "regions": frozenset({"regions"}),
     "relevance": frozenset({"patch_tokens", "patch_embeddings"}),
+    "patch_similarity": frozenset({"patch_embeddings"}),
+    None: frozenset(),
+}
+_TO_MAP: dict[str | None, frozenset[Part]] = {
+    "grad_cam": frozenset({"patch_tokens"}),
+    "attention": frozenset({"patch_tokens"}),
     "patch_similarity": frozenset({"patch_embeddings"}),
     None: frozenset(),
 }
@@ -52,10 +59,11 @@ class HitFeatures:
     pictures_read: int
 
 
-def to_explain(encoder: Encoder, wanted: Collection[Explained]) -> frozenset[Part]:
+def to_explain(encoder: Encoder, wanted: Collection[Explained], *, with_heatmaps: bool) -> frozenset[Part]:
     """Name what explaining hits of a bundle takes."""
     to_ground = _TO_GROUND[grounding_method_of(encoder.manifest)] if "regions" in wanted else frozenset()
-    return to_ground | (_TO_JUDGE[word_method_of(encoder)] if "words" in wanted else frozenset())
+    to_map = _TO_MAP[map_method_of(encoder.manifest)] if with_heatmaps else frozenset()
+    return to_ground | to_map | (_TO_JUDGE[word_method_of(encoder)] if "words" in wanted else frozenset())
 
 
 async def features_of_hits(

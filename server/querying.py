@@ -9,8 +9,9 @@ import orjson
 from index import Gallery, Item, parse_filter
 from runtime.encoder import Floats
 from runtime.errors import GraphMissingError
+from runtime.word_maps import map_method_of
 from server.errors import field_error
-from server.explaining import Explanation, explain_pictures, explain_texts
+from server.explaining import Explanation, explain_pictures, explain_texts, with_heatmaps
 from server.graphs import RowArrays
 from server.hit_features import TO_RERANK, features_of_hits, to_explain
 from server.pictures import one_picture, picture_bytes, unknown_item
@@ -92,6 +93,7 @@ async def answer(service: Service, query: SearchRequest, uploaded: bytes | None,
         "hits": hits,
         **({} if query.min_match is None else {"left_out": left_out}),
         **({"pictures_read": pictures_read} if num_reranked or query.explain else {}),
+        **({} if query.heatmap == "none" else {"heatmap_method": map_method_of(service.encoder.manifest)}),
         "gallery": {"name": query.gallery, "items": info.items, "version": info.version},
         "timings_ms": timings.milliseconds(),
     }
@@ -116,6 +118,8 @@ def _check(service: Service, query: SearchRequest, uploaded: bytes | None) -> No
             "min_match",
             f"it re-scores all top_k hits, and at most {limits.max_reranked} are; lower top_k, or set rerank",
         )
+    if query.heatmap != "none" and "words" not in query.explained:
+        raise field_error("heatmap", "heat maps are of the words that are explained; set explain as well")
     if query.explain and query.top_k > limits.max_reranked:
         raise field_error("explain", f"at most {limits.max_reranked} hits are explained; lower top_k")
     if _num_reranked(query):
@@ -222,18 +226,20 @@ async def _explained(
     """Explain hits, all at once; return what was found and how many pictures had to be looked at."""
     if query.target == "image":
         wanted = query.explained
-        parts = to_explain(service.encoder, wanted)
+        parts = to_explain(service.encoder, wanted, with_heatmaps=query.heatmap != "none")
         to_proofread = "words" in wanted
         found = embedded.text and await features_of_hits(service, gallery, ids, parts, to_proofread=to_proofread)
         if not found or embedded.text is None:
             return {}, 0
         explained = await explain_pictures(service, found.features, found.sizes_px, embedded.text, wanted)
+        explained = await with_heatmaps(service, explained, found.features, [embedded.text], query.heatmap)
         return dict(zip(found.ids, explained, strict=True)), found.pictures_read
     picture, sentences = embedded.picture, await _texts_of(service, gallery, ids)
     if picture is None or not sentences:
         return {}, 0
     texts = list(sentences.values())
     explained = await explain_texts(service, picture.features, picture.size_px, texts, query.explained)
+    explained = await with_heatmaps(service, explained, picture.features, texts, query.heatmap)
     return dict(zip(sentences, explained, strict=True)), 0
 
 
@@ -257,5 +263,5 @@ def _hit(query: SearchRequest, hit: _Scored, item: Item | None, explanation: Exp
         if "regions" in query.explained:
             answer["regions"] = [region.model_dump() for region in explained.regions]
         if "words" in query.explained:
-            answer["words"] = [word.model_dump() for word in explained.words]
+            answer["words"] = [word.model_dump(exclude_none=True) for word in explained.words]
     return answer

@@ -55,6 +55,9 @@ class SearchRequest(Request):
         description="say of each hit where each phrase is (`regions`) and which words do not fit (`words`): both, or "
         "those named",
     )
+    heatmap: Literal["none", "png", "grid"] = Field(
+        default="none", description="with `explain`, where in the picture each word is; forms as in `/ground`"
+    )
     include: list[Literal["metadata", "text"]] = Field(default=["metadata"], description="what each hit carries")
 
     @property
@@ -88,6 +91,9 @@ class HitWord(Answer):
     start: Span
     end: Span
     error_probability: Probability
+    heatmap: str | list[list[float]] | None = Field(
+        default=None, description="when it was asked for: over the whole picture, all words of a hit on one scale"
+    )
 
 
 class Hit(Answer):
@@ -116,6 +122,9 @@ class SearchAnswer(Answer):
         default=None,
         description="stored pictures that rerank or explain had to look at, because the gallery keeps no features of "
         "them; when either was asked for",
+    )
+    heatmap_method: str | None = Field(
+        default=None, description="how heat maps were made, as in `/ground`; when they were asked for"
     )
     gallery: GallerySummary
     timings_ms: TimingsMs

@@ -3,9 +3,11 @@ from base64 import b64encode
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
+from runtime.encoder import Encoder
 from runtime.engines.fake import fake_encoder
 from tests.unit.server.conftest import fill, serving, settings_for
 from tests.unit.server.drawing import file_of, jpeg, square
@@ -107,6 +109,33 @@ async def test_explain_of_texts_judges_the_text_of_the_hit(client: httpx.AsyncCl
     assert next(w for w in wrong["words"] if w["word"] == "blue")["error_probability"] > 0.5
 
 
+@pytest.mark.parametrize(
+    ("encoder", "method"),
+    [(fake_encoder(word_maps=True), "grad_cam"), (fake_encoder(), "attention"), (fake_encoder(fusion=False), None)],
+)
+async def test_explained_words_are_mapped_when_it_is_asked_for(
+    tmp_path: Path, encoder: Encoder, method: str | None
+) -> None:
+    async with serving(settings_for(tmp_path), encoder) as client:
+        await fill(client)
+        plain = await search(client, text="red and blue", explain=True)
+        answer = await search(client, text="red and blue", explain=True, heatmap="grid", top_k=4)
+        of_texts = await search(client, image={"item": "red"}, target="text", explain=True, heatmap="png", top_k=4)
+    assert "heatmap_method" not in plain
+    assert all("heatmap" not in word for hit in plain["hits"] for word in hit["words"])
+    assert answer["heatmap_method"] == of_texts["heatmap_method"] == (method or "patch_similarity")
+    assert len(answer["hits"]) == len(of_texts["hits"]) == 4
+    for hit in answer["hits"]:
+        heat = {word["word"]: np.asarray(word["heatmap"]) for word in hit["words"]}
+        assert list(heat) == ["red", "and", "blue"]
+        assert all(one.shape == (4, 4) for one in heat.values())
+        if method == "grad_cam" and hit["id"] in ("red", "blue"):
+            other = {"red": "blue", "blue": "red"}[hit["id"]]
+            assert heat[hit["id"]].max() == 1
+            assert heat[other].max() < 0.5
+    assert all(isinstance(word["heatmap"], str) for hit in of_texts["hits"] for word in hit["words"])
+
+
 async def test_explain_of_a_picture_alone_has_nothing_to_say(client: httpx.AsyncClient) -> None:
     answer = await search(client, image={"item": "red"}, explain=True)
     assert answer["hits"][0]["regions"] == []
@@ -175,6 +204,8 @@ async def test_a_picture_upright_by_exif_is_searched_upright(client: httpx.Async
         ({"text": "red", "top_k": 0}, "top_k"),
         ({"text": "red", "rerank": 100_000}, "rerank"),
         ({"text": "red", "explain": True, "top_k": 900}, "explain"),
+        ({"text": "red", "heatmap": "grid"}, "heatmap"),
+        ({"text": "red", "explain": ["regions"], "heatmap": "png"}, "heatmap"),
         ({"image": {"item": "red"}, "rerank": 1}, "rerank"),
         ({"text": "red", "target": "sound"}, "target"),
         ({"text": "red", "include": ["secrets"]}, "include.0"),
