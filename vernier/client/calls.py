@@ -110,6 +110,7 @@ def search(
     rerank: int = 0,
     min_match: float | None = None,
     explain: bool | Sequence[Explained] = False,
+    heatmap: Heatmap = "none",
     include: Sequence[str] | None = None,
     negative_text: str | None = None,
     exclude_ids: Sequence[str] = (),
@@ -127,6 +128,7 @@ def search(
         rerank: how many of the best hits the fusion encoder scores again.
         min_match: hits of a lower match are left out; without `rerank` all `top_k` are scored again.
         explain: whether hits come with regions and word errors; or which of the two, as in `["regions"]`.
+        heatmap: `png` or `grid` to get where each explained word is.
         include: which fields of the items come with the hits, `metadata` and `text`.
         negative_text: what the hits should be unlike.
         exclude_ids: items that are not wanted among the hits.
@@ -141,6 +143,7 @@ def search(
         "rerank": rerank,
         "min_match": min_match,
         "explain": explain if isinstance(explain, bool) else list(explain),
+        "heatmap": None if heatmap == "none" else heatmap,
         "include": None if include is None else list(include),
         "negative_text": negative_text,
         "exclude_ids": list(exclude_ids) or None,

@@ -54,9 +54,8 @@ def draw(picture: Picture, found: GroundAnswer | Hit, *, heat: str | None = None
 
 
 def _heatmap_of(found: GroundAnswer | Hit, phrase: str) -> Heatmap:
-    named: dict[str, Heatmap | None] = {}
+    named: dict[str, Heatmap | None] = {word.word: word.heatmap for word in found.words or ()}
     if isinstance(found, GroundAnswer):
-        named = {word.word: word.heatmap for word in found.words or ()}
         named |= {grounding.phrase: grounding.heatmap for grounding in found.groundings}
     heatmap = named.get(phrase)
     if heatmap is not None:

@@ -60,12 +60,13 @@ class Region(_Answer):
 
 
 class WordError(_Answer):
-    """How likely a word of the query is wrong of a hit's picture."""
+    """How likely a word of the query is wrong of a hit's picture, and where it is, when heat maps were asked for."""
 
     word: str
     start: int
     end: int
     error_probability: float
+    heatmap: Heatmap | None = None
 
 
 class Hit(_Answer):
@@ -121,12 +122,14 @@ class SearchAnswer(_Answer):
     Attributes:
         left_out: hits below `min_match`, when that was asked for.
         pictures_read: stored pictures that rerank or explain had to look at; with features in the gallery none.
+        heatmap_method: how heat maps were made, when they were asked for.
     """
 
     hits: tuple[Hit, ...]
     gallery: SearchedGallery
     left_out: int | None = None
     pictures_read: int | None = None
+    heatmap_method: str | None = None
     timings_ms: dict[str, float] = {}
 
     def shows(self, picture: PictureOf) -> None:

@@ -69,6 +69,14 @@ def test_reranked_and_explained_hits(client: Client, gallery: str) -> None:
     assert hit.match is not None
     assert hit.words is not None
     assert [word.word for word in hit.words] == ["a", "red", "picture"]
+    assert hit.words[1].heatmap is None
+    answer = client.search("a red picture", gallery=gallery, explain=True, heatmap="grid", top_k=1)
+    assert answer.heatmap_method == "attention"
+    (warm,) = answer.hits
+    assert warm.words is not None
+    assert warm.words[1].heatmap is not None
+    heated = draw(warm.picture(), warm, heat="red")
+    assert heated.getpixel((240, 240)) != draw(warm.picture(), warm).getpixel((240, 240))
 
 
 def every_kind_of(image: Image.Image, folder: Path) -> Iterator[object]:
