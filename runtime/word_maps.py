@@ -168,7 +168,8 @@ def _similarity(encoder: Encoder, image: ImageFeatures, texts: Sequence[str]) ->
         raise GraphMissingError(f"the image graph of bundle '{encoder.manifest.name}' gives no patch embeddings.")
     distinct = list(dict.fromkeys(texts))
     embedding = dict(zip(distinct, encoder.embed_texts(distinct).embedding, strict=True))
-    return np.maximum(np.stack([embedding[text] for text in texts]) @ image.patch_embeddings[0].T, 0)
+    similarity = np.stack([embedding[text] for text in texts]) @ image.patch_embeddings[0].T
+    return np.asarray(np.maximum(similarity, 0), np.float32)
 
 
 def _shown(encoder: Encoder, raw: Floats, hottest: Floats) -> Floats:
