@@ -63,7 +63,7 @@ def test_faithful_graphs_pass_and_decide_alike(trained: Trained, encoder: Encode
     assert all(parity.samples == 14 for parity in report.outputs.values())
     by_torch = Encoder(encoder.manifest, encoder.text_transform, torch_engines(trained, samples.pixels))
     assert agreement(by_torch, encoder, cases) == Decisions(
-        samples=14, top_hit=1, flagged_word=1, best_correction=1, best_box=1
+        samples=14, top_hit=1, flagged_word=1, best_correction=1, best_box=1, hottest_patch=1
     )
 
 

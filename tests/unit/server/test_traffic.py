@@ -243,7 +243,7 @@ def _die(*_: object, **__: object) -> None:
 
 
 async def test_it_is_ready_when_every_graph_has_run_at_every_length(tmp_path: Path) -> None:
-    encoder = fake_encoder()
+    encoder = fake_encoder(word_maps=True)
     lengths: dict[str, set[int]] = {name: set() for name in encoder.engines}
 
     class Measured:
@@ -262,4 +262,4 @@ async def test_it_is_ready_when_every_graph_has_run_at_every_length(tmp_path: Pa
         assert (await client.get("/health/ready")).status_code == 200
     longest = encoder.manifest.text.max_subwords
     buckets = {length for length in (8, 16, 24, 32, 48, 64, 96, 128, 192, 256) if length < longest} | {longest}
-    assert warm == {"image_encoder": {0}, "text_encoder": buckets, "fusion": buckets}
+    assert warm == {"image_encoder": {0}, "text_encoder": buckets, "fusion": buckets, "word_maps": buckets}
