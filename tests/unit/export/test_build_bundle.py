@@ -65,7 +65,7 @@ def test_padding_changes_nothing(small_export: ExportReport):
 def test_the_bundle_grounds_and_proofreads(small_export: ExportReport, samples: list[Sample]):
     encoder = Encoder.load(small_export.bundle, provider="cpu")
     image = encoder.embed_images([samples[0].image], to_proofread=True)
-    assert ground(encoder, image, [samples[0].phrases[0][0]])[0].method == "relevance"
+    assert ground(encoder, image, [samples[0].phrases[0][0]])[0].method == "regions"
     assert proofread(encoder, image, samples[0].caption).method == "word_errors"
     del encoder.engines["proof_reader"]
     assert proofread(encoder, image, samples[0].caption).method == "masked_words"
