@@ -137,6 +137,10 @@ class Proofread:
     correction_scores: Float[Tensor, "texts subwords corrections"]  # log-probabilities over the vocabulary
 
 
+_FIRST_LOOK = 0.1
+"""How much less than other layers a look says at first: it joins text layers that may have been trained without it."""
+
+
 class CrossAttention(nn.Module):
     """Words look at patches: what they gather is added to them."""
 
@@ -217,6 +221,9 @@ class ProofReader(nn.Module):
             self.crossings.extend(CrossAttention(width, image_width, heads) for _ in range(depth))
         self.fit_summary = nn.Linear(summary_width, width) if has_global else None
         initialise(self.crossings)
+        for crossing in self.crossings:
+            assert isinstance(crossing, CrossAttention)
+            crossing.attention.out.weight.data.mul_(_FIRST_LOOK)
         if self.fit_summary is not None:
             initialise(self.fit_summary)
 
