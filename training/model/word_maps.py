@@ -46,7 +46,8 @@ def word_maps(
     encoder = model.fusion_encoder
     if encoder is None:
         raise ValueError("word maps are of the fusion encoder's attention, and this model has none")
-    with torch.enable_grad():
+    # in a compiled block nothing would lead from the attention that is shown to the tokens
+    with torch.enable_grad(), torch.compiler.set_stance("force_eager"):
         tokens, attention = encoder.with_attention(
             word_tokens.detach().requires_grad_(),  # a graph, even where the weights are frozen
             mask,
