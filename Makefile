@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs serve test check audit unit e2e web bench loadtest demo-bundle photos ablation gpu lock clean
+.PHONY: help setup docs serve test check audit sbom unit e2e web bench loadtest demo-bundle photos ablation gpu lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 16
@@ -67,6 +67,15 @@ audit: $(VENV)/.dev ## licences, and what public databases know against the lock
 	  $(BIN)/uvx --quiet --from $(PIP_AUDIT) pip-audit --strict --disable-pip --no-deps --progress-spinner off -r requirements/$$lock.txt || exit 1; \
 	done
 
+CYCLONEDX := cyclonedx-bom==7.5.0
+sbom: $(BIN)/python ## what each lock file brings, as CycloneDX in runs/sbom (images carry that of what they hold)
+	@$(PIP) uv
+	@mkdir -p runs/sbom
+	@for lock in serve milvus gpu training export; do \
+	  $(BIN)/uvx --quiet --from $(CYCLONEDX) cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	    -o runs/sbom/$$lock.cdx.json requirements/$$lock.txt || exit 1; \
+	done; echo "runs/sbom"
+
 unit: $(VENV)/.dev ## the quick tests alone
 	@$(BIN)/python -m pytest -q tests/unit tests/numerics $(ARGS)
 
@@ -101,8 +110,8 @@ ablation: $(VENV)/.dev ## RECIPE=… beside BASELINE=… on drawn scenes, SEEDS=
 	@test -n "$(RECIPE)" || { echo 'name a recipe: make ablation RECIPE=training.recipes.vilem:ablation'; exit 2; }
 	@$(BIN)/python scripts/ablation.py $(RECIPE) --baseline $(BASELINE) --seeds $(SEEDS) $(if $(NAME),--name $(NAME)) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
 
-loadtest: $(VENV)/.dev ## a short mixed load on a server of its own, judged by loadtests/thresholds.toml
-	@scripts/loadtest.sh $(ARGS)
+loadtest: $(VENV)/.dev ## stages of a mixed load on a server of its own, judged by loadtests/thresholds.toml (two minutes)
+	@$(BIN)/python scripts/loadtest.py $(ARGS)
 
 bench: $(VENV)/.dev ## the benchmarks that need no GPU (ratios to a reference in the same run)
 	@$(BIN)/python -m benchmarks.index $(ARGS)

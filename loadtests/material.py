@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 from urllib3.filepost import encode_multipart_formdata
 
@@ -15,6 +16,7 @@ SIZES = ((320, 240), (640, 480), (960, 1280), (1920, 1440))
 
 _SEED = 7
 _QUALITY = 88
+_NOISE = 12  # of 255, so that a file is as large and as hard to decode as a photograph's
 
 EVERYDAY = (
     "a brown dog runs through shallow water",
@@ -76,11 +78,19 @@ def multipart(request: bytes, jpeg: bytes) -> Body:
 
 
 def _sample(scene: Scene, other: Scene, size: tuple[int, int]) -> Sample:
-    buffer = io.BytesIO()
-    scene.image.resize(size, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=_QUALITY)
     return Sample(
-        jpeg=buffer.getvalue(),
+        jpeg=_photograph(scene.image, size),
         caption=scene.caption,
         phrases=tuple(phrase.text for phrase in scene.phrases),
         doubtful=other.caption,
     )
+
+
+def _photograph(image: Image.Image, size: tuple[int, int]) -> bytes:
+    """A JPEG of a picture at a size, grainy as a camera's."""
+    width, height = size
+    pixels = np.asarray(image.resize(size, Image.Resampling.BICUBIC), np.int16)
+    grain = np.random.default_rng(_SEED).integers(-_NOISE, _NOISE + 1, (height, width, 1), np.int16)
+    buffer = io.BytesIO()
+    Image.fromarray((pixels + grain).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
