@@ -20,6 +20,10 @@ from training.model.transformer import LAYER_NORM_EPS, initialise
 OVERLAPPED = 1e4
 """Taken from the score of a box that overlaps a more confident one: such boxes come last, where boxes are too few."""
 
+GAIN = 4.0
+"""What the last layer's outputs are multiplied by. Boxes begin from one size and one place, beside encoders that are
+trained already; at the rate that is right for those they would hardly leave it in a few hundred steps."""
+
 _LEAST_AREA = 1e-6
 
 
@@ -55,6 +59,15 @@ class Regions:
     membership: Float[Tensor, "images regions patches"]  # how far each patch belongs to the box, 0..1
     embeddings: Float[Tensor, "images regions dim"]  # unit length, in the joint space
 
+    def of(self, images: Int[Tensor, " some"]) -> "Regions":
+        """The regions of some pictures."""
+        return Regions(
+            boxes=self.boxes[images],
+            scores=self.scores[images],
+            membership=self.membership[images],
+            embeddings=self.embeddings[images],
+        )
+
     def take(self, chosen: Int[Tensor, "images chosen"]) -> "Regions":
         """Only the chosen ones of each picture, in that order."""
         return Regions(
@@ -63,6 +76,16 @@ class Regions:
             membership=_take(self.membership, chosen),
             embeddings=_take(self.embeddings, chosen),
         )
+
+
+def joined(first: Regions, second: Regions) -> Regions:
+    """The regions of both, picture by picture."""
+    return Regions(
+        boxes=torch.cat([first.boxes, second.boxes], dim=1),
+        scores=torch.cat([first.scores, second.scores], dim=1),
+        membership=torch.cat([first.membership, second.membership], dim=1),
+        embeddings=torch.cat([first.embeddings, second.embeddings], dim=1),
+    )
 
 
 class RegionHead(nn.Module):
@@ -76,7 +99,7 @@ class RegionHead(nn.Module):
         self.hidden = nn.Linear(width, config.hidden)
         self.predict = nn.Linear(config.hidden, 5)  # width, height, middle's x and y, confidence
         initialise(self)
-        nn.init.normal_(self.predict.weight, std=1e-2)
+        nn.init.normal_(self.predict.weight, std=1e-2 / GAIN)
         rows, columns = grid
         self.register_buffer("centres", _centres(rows, columns), persistent=False)  # x, y of each patch, fractions
         self.register_buffer("patch", torch.tensor([1 / columns, 1 / rows]), persistent=False)
@@ -96,7 +119,7 @@ class RegionHead(nn.Module):
         patch_embeddings: Float[Tensor, "images patches dim"],
     ) -> Regions:
         """The box of every patch, with the embedding of what lies in it."""
-        found = self.predict(F.gelu(self.hidden(self.norm(patch_tokens)))).float()
+        found = GAIN * self.predict(F.gelu(self.hidden(self.norm(patch_tokens)))).float()
         sides, middles = self._sides(found[..., 0:2]), self._middles(found[..., 2:4])
         membership = self.membership(middles, sides)
         return Regions(

@@ -23,15 +23,20 @@ Differs from the paper:
   usual in the run, not by minimum and maximum of one picture.
 - The semantics-level game, which costs microseconds, is sampled, or tried out whole where players are few, and no
   network guesses it.
+- The semantics-level game is played by the most confident regions and, for each phrase, the box that is most like it:
+  in the beginning the most confident ones are any.
+- `confidence`: a region's confidence is also trained, as in L_TSA, towards its greatest interaction with a phrase over
+  the greatest of the picture. The token-level game samples a few coalitions of a few pictures; this one says as much of
+  every region with little noise.
 - a_ij is also taken the other way, a phrase's softmax over the regions, as the game itself does: half of L_FSA each.
 - `contrast`: a phrase is told from phrases of other pictures by its best regions, and a picture's regions from its
   own by phrases of others. The paper contrasts whole pictures alone.
-- `boxes`: what draws boxes tight is `training.objectives.box_game`; with a region's embedding alone they shrink to a
-  point, since no patch that is left out is missed.
+- `boxes`: what draws boxes tight is `training.objectives.box_game` alone: through a region's embedding they shrink to a
+  point, since no patch that is left out is missed. Without it (None) they are trained through the embeddings.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -40,11 +45,18 @@ from torch import Tensor
 from training.data.batch import PairBatch, Phrases
 from training.model.features import PairFeatures
 from training.model.pair_model import PairModel
-from training.model.region_head import OVERLAPPED, Regions
+from training.model.region_head import OVERLAPPED, Regions, joined, pooled
 from training.objectives.base import ObjectiveOutput
 from training.objectives.box_game import BoxGameConfig, box_losses, draw_boxes
 from training.objectives.games import SemanticsGame, pair_teams
-from training.objectives.phrase_alignment import PhraseTable, contrast_loss, fsa_loss, phrase_table, relative_rows
+from training.objectives.phrase_alignment import (
+    PhraseTable,
+    confidence_shares,
+    contrast_loss,
+    fsa_loss,
+    phrase_table,
+    relative_rows,
+)
 from training.objectives.shapley import MOST_PLAYERS, exact_interactions, sampled_interactions
 from training.objectives.token_interactions import TokenInteractionConfig, TokenInteractions, tsa_loss
 
@@ -55,14 +67,15 @@ class LoupeConfig:
 
     tsa: float = 1.0  # weight of L_TSA
     fsa: float = 1.0  # weight of L_FSA; 0: without
+    confidence: float = 1.0  # weight of L_TSA by the semantics-level game; 0: without
     contrast: float = 1.0  # weight of the contrast with other pictures' phrases; 0: without
-    network: float = 1.0  # weight of L_UNSIL
+    network: float = 0.1  # weight of L_UNSIL, which trains the network alone but counts when gradients are clipped
     boxes: BoxGameConfig | None = field(
         default_factory=BoxGameConfig
     )  # None: boxes are trained through their embeddings alone
     token_game: TokenInteractionConfig = field(default_factory=TokenInteractionConfig)
-    semantic_images: int = 24  # pictures of a step whose semantics-level game is played
-    semantic_samples: int = 32  # coalitions drawn for each region and phrase, where all are too many
+    semantic_images: int = 48  # pictures of a step whose semantics-level game is played
+    semantic_samples: int = 16  # coalitions drawn for each region and phrase, where all are too many
     exact_players: int = 10  # of a semantics-level game all of whose coalitions are tried
     temperature: float = 0.1  # of cosines of regions and phrases
     random_interactions: bool = False  # a control: every I' is drawn at random
@@ -98,6 +111,8 @@ class Loupe:
         config, phrases = self.config, batch.phrases
         every = model.regions(features.image_tokens, features.patch_embeddings)
         texts = model.encode_texts(phrases.ids, phrases.mask).embedding.float()
+        if self._tries_boxes(model):
+            every = replace(every, embeddings=pooled(every.membership.detach(), features.patch_embeddings))
         similarity = torch.einsum("brd,pd->bpr", every.embeddings, texts) / config.temperature
         table = phrase_table(phrases, len(batch.ids))
         assert model.region_head is not None
@@ -106,11 +121,9 @@ class Loupe:
         report: dict[str, Tensor] = {}
         if config.contrast > 0:
             terms["contrast"] = config.contrast * contrast_loss(similarity, phrases, table)
-        if config.boxes is not None and not model.region_head.is_fixed:
-            losses = self._boxes(model, batch, phrases, every, similarity, texts, config.boxes)
-            terms["boxes"], report["side"] = losses
-        if config.fsa > 0:
-            terms["fsa"] = config.fsa * self._fsa(best, texts, table)
+        if self._tries_boxes(model):
+            terms["boxes"], report["side"] = self._boxes(model, batch, phrases, every, similarity, texts)
+        terms |= self._semantics(every, best, similarity, texts, table)
         if config.tsa > 0:
             terms |= self._tsa(model, batch, features, best, report)
         loss = torch.stack(list(terms.values())).sum()
@@ -129,6 +142,10 @@ class Loupe:
         """Take back what `state_dict` gave."""
         self.token_interactions.load_state_dict(state)
 
+    def _tries_boxes(self, model: PairModel) -> bool:
+        assert model.region_head is not None
+        return self.config.boxes is not None and not model.region_head.is_fixed
+
     def _tsa(
         self, model: PairModel, batch: PairBatch, features: PairFeatures, best: Regions, report: dict[str, Tensor]
     ) -> dict[str, Tensor]:
@@ -142,15 +159,33 @@ class Loupe:
             terms["network"] = self.config.network * found.network_loss
         return terms
 
-    def _fsa(self, best: Regions, texts: Float[Tensor, "phrases dim"], table: PhraseTable) -> Float[Tensor, ""]:
+    def _semantics(
+        self,
+        every: Regions,
+        best: Regions,
+        similarity: Float[Tensor, "images phrases boxes"],
+        texts: Float[Tensor, "phrases dim"],
+        table: PhraseTable,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """L_FSA, and the confidence's loss, of some pictures' semantics-level games."""
         count = min(self.config.semantic_images, len(best.scores))
-        chosen = torch.randperm(len(best.scores), device=texts.device)[:count]
-        is_phrase, is_found = table.is_phrase[chosen], is_region(best)[chosen]
-        cosines = torch.einsum("brd,bnd->brn", best.embeddings[chosen], texts[table.phrases[chosen]])
-        to_phrases, to_regions = relative_rows(cosines / self.config.temperature, is_found, is_phrase)
+        rows = torch.randperm(len(best.scores), device=texts.device)[:count]
+        is_phrase = table.is_phrase[rows]
+        nearest = similarity[rows[:, None], table.phrases[rows]].argmax(dim=2)
+        playing = joined(best.of(rows), every.of(rows).take(nearest))
+        is_playing = torch.cat([is_region(best)[rows], is_phrase], dim=1)
+        cosines = torch.einsum("brd,bnd->brn", playing.embeddings, texts[table.phrases[rows]])
+        to_phrases, to_regions = relative_rows(cosines / self.config.temperature, is_playing, is_phrase)
         with torch.no_grad():
-            interactions = self._pair_interactions(to_phrases.exp(), to_regions.exp(), is_found, is_phrase)
-        return fsa_loss(to_phrases, to_regions, interactions, is_found, is_phrase)
+            interactions = self._pair_interactions(to_phrases.exp(), to_regions.exp(), is_playing, is_phrase)
+        terms: dict[str, Tensor] = {}
+        if self.config.fsa > 0:
+            terms["fsa"] = self.config.fsa * fsa_loss(to_phrases, to_regions, interactions, is_playing, is_phrase)
+        if self.config.confidence > 0:
+            shares = confidence_shares(interactions, is_playing, is_phrase)
+            is_known = is_playing & is_phrase.any(dim=1, keepdim=True)
+            terms["confidence"] = self.config.confidence * tsa_loss(playing.scores, shares, is_known)
+        return terms
 
     def _pair_interactions(
         self,
@@ -180,22 +215,21 @@ class Loupe:
         every: Regions,
         similarity: Float[Tensor, "images phrases boxes"],
         texts: Float[Tensor, "phrases dim"],
-        config: BoxGameConfig,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """The loss, and the mean side of the boxes that were tried."""
+        config = self.config.boxes
+        assert config is not None
         tried = torch.randperm(len(phrases.rows), device=texts.device)[: config.pairs]
         rows = phrases.rows[tried]
         losses = box_losses(
             model,
             batch.pixels[rows],
             draw_boxes(every.boxes[rows], similarity[rows, tried]),
-            texts,
-            tried,
-            is_same=phrases.keys[tried][:, None] == phrases.keys[None],
+            texts[tried],
             temperature=self.config.temperature,
             config=config,
         )
-        return losses.weighed(config), losses.side.detach()
+        return losses.weighed(config), losses.side.detach().square()
 
 
 def is_region(best: Regions) -> Bool[Tensor, "images regions"]:

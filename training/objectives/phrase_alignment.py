@@ -99,3 +99,17 @@ def fsa_loss(
     shares = weights / totals.clamp(min=1e-6)[:, None, None]
     losses = -(shares * torch.where(is_pair, to_phrases + to_regions, 0.0)).sum(dim=(1, 2)) / 2
     return losses.sum() / (totals > 1e-6).sum().clamp(min=1)
+
+
+def confidence_shares(
+    interactions: Float[Tensor, "images regions phrases"],
+    is_region: Bool[Tensor, "images regions"],
+    is_phrase: Bool[Tensor, "images phrases"],
+) -> Float[Tensor, "images regions"]:
+    """How well each region plays with the phrase that it plays best with, beside the best region of its picture: 0..1.
+
+    Ours; the targets of a confidence's cross-entropy. A picture in which none plays well gives zeros.
+    """
+    is_pair = is_region[:, :, None] & is_phrase[:, None]
+    best = torch.where(is_pair, interactions, 0.0).amax(dim=2).clamp(min=0.0)
+    return best / best.amax(dim=1, keepdim=True).clamp(min=1e-6)
