@@ -3,8 +3,11 @@
 from runtime.grounding.boxes import MOST_OVERLAP, boxes_of, non_overlapping, overlaps
 from runtime.grounding.finding import ground, ground_many, ground_regions, is_calibrated, method_of, threshold_of
 from runtime.grounding.found import Box, Grounding, Method, ScoredBox
+from runtime.grounding.shapley import DEFAULT_BUDGET, LEAST_BUDGET
 
 __all__ = [
+    "DEFAULT_BUDGET",
+    "LEAST_BUDGET",
     "MOST_OVERLAP",
     "Box",
     "Grounding",

@@ -9,14 +9,23 @@ from runtime.grounding.boxes import non_overlapping
 from runtime.grounding.found import Grounding, Method, RawGrounding, ScoredBox
 from runtime.grounding.maps import ground_by_maps
 from runtime.grounding.regions import ground_by_regions
+from runtime.grounding.shapley import DEFAULT_BUDGET, LEAST_BUDGET, ground_by_interaction
 
 
-def method_of(manifest: Manifest) -> Method | None:
-    """Return how a bundle's phrases are found when nothing else is asked for; None when it cannot ground."""
+def method_of(manifest: Manifest, *, budget: int = 0) -> Method | None:
+    """Return how a bundle finds phrases; None when it cannot ground.
+
+    Args:
+        manifest: of the bundle.
+        budget: masked pictures that may be looked at where the bundle has nothing better; 0 when the picture itself is
+            not at hand.
+    """
     if manifest.graphs["image_encoder"].has_output("region_embeddings"):
         return "regions"
     if "fusion" in manifest.graphs and manifest.graphs["fusion"].has_output("relevance"):
         return "relevance"
+    if budget > 0:
+        return "shapley"
     return "patch_similarity" if manifest.graphs["image_encoder"].has_output("patch_embeddings") else None
 
 
@@ -25,6 +34,8 @@ def ground(
     image: ImageFeatures,
     phrases: Sequence[str],
     *,
+    pixels: Floats | None = None,
+    budget: int = DEFAULT_BUDGET,
     top_k: int = 1,
     threshold: float | None = None,
 ) -> list[Grounding]:
@@ -34,6 +45,9 @@ def ground(
         encoder: the bundle.
         image: features of exactly one picture.
         phrases: what to look for.
+        pixels: the encoder's input for the picture, [3, size, size]: a bundle of two encoders alone looks at it with
+            parts masked. Without it such a bundle answers by the similarity of its patches, at once and worse.
+        budget: masked pictures that may be looked at for all phrases together; 0 as without `pixels`.
         top_k: most boxes per phrase.
         threshold: probability below which a box is not given; the bundle's own when None.
 
@@ -41,7 +55,8 @@ def ground(
         TextError: a phrase is empty.
         GraphMissingError: the bundle gives no regions, no relevance and no patch embeddings.
     """
-    return ground_many(encoder, image, phrases, top_k=top_k, threshold=threshold)[0]
+    some = None if pixels is None else [pixels]
+    return ground_many(encoder, image, phrases, pixels=some, budget=budget, top_k=top_k, threshold=threshold)[0]
 
 
 def ground_many(
@@ -49,29 +64,46 @@ def ground_many(
     images: ImageFeatures,
     phrases: Sequence[str],
     *,
+    texts: TextFeatures | None = None,
+    pixels: Sequence[Floats] | None = None,
+    budget: int = DEFAULT_BUDGET,
     top_k: int = 1,
     threshold: float | None = None,
 ) -> list[list[Grounding]]:
     """Find each phrase in each of some pictures, all of them in one batch; see `ground`.
 
+    Args:
+        encoder: the bundle.
+        images: features of the pictures.
+        phrases: what to look for.
+        texts: the phrases, where they are embedded already.
+        pixels: as in `ground`, of each picture.
+        budget: as in `ground`, for each picture.
+        top_k: as in `ground`.
+        threshold: as in `ground`.
+
     Returns:
         For each picture, for each phrase.
     """
-    method = method_of(encoder.manifest)
+    manifest = encoder.manifest
+    method = method_of(manifest, budget=budget if pixels is not None else 0)
     if method is None:
         raise GraphMissingError(
-            f"bundle '{encoder.manifest.name}' gives no regions, no relevance and no patch embeddings, so it cannot "
-            "ground."
+            f"bundle '{manifest.name}' gives no regions, no relevance and no patch embeddings, and the picture was not "
+            "to be looked at again, so it cannot ground."
         )
     if not phrases:
         return [[] for _ in range(len(images))]
-    texts = encoder.embed_texts(phrases)
+    texts = encoder.embed_texts(phrases) if texts is None else texts
     if method == "regions":
-        return ground_regions(encoder.manifest, images, phrases, texts.embedding, top_k=top_k, threshold=threshold)
-    found = ground_by_maps(encoder, images, texts, with_relevance=method == "relevance")
+        return ground_regions(manifest, images, phrases, texts.embedding, top_k=top_k, threshold=threshold)
+    if method == "shapley":
+        assert pixels is not None
+        found = [ground_by_interaction(encoder, one, texts, budget=max(budget, LEAST_BUDGET)) for one in pixels]
+    else:
+        found = ground_by_maps(encoder, images, texts, with_relevance=method == "relevance")
     return [
-        _finished(encoder.manifest, method, phrases, of_picture, top_k=top_k, threshold=threshold)
-        for of_picture in found
+        _finished(manifest, method, phrases, of_picture, top_k=top_k, threshold=threshold) for of_picture in found
     ]
 
 
