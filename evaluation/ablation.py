@@ -24,6 +24,7 @@ METRICS: Mapping[str, tuple[str, str | None]] = {
     "grounding.pointing": ("pointing", "grounding.blind_pointing"),
     "grounding.secondary_pointing": ("pointing at smaller things", "grounding.secondary_centre_pointing"),
     "grounding.acc@0.5": ("Acc@0.5", "grounding.blind_acc@0.5"),
+    "absent.refused": ("absent phrases given no box", None),
     "grounding.binding_acc@0.5": ("Acc@0.5 among others of its kind", None),
     "grounding.binding_pointing": ("pointing among others of its kind", None),
     "image_pairs.accuracy": ("redrawn pictures, by match", "image_pairs.blind_accuracy"),

@@ -4,9 +4,12 @@
 *Pointing* is over all phrases: the hottest point of the heat map lies in any of the true boxes. *Secondary pointing* is
 over the phrases whose boxes are smaller than those of another phrase of their picture: not its main thing. *Binding
 Acc@0.5* and *binding pointing* are over the phrases of things that have others of their kind in the picture: the red
-cup among cups, which only its attributes tell apart.
+cup among cups, which only its attributes tell apart. These four take the best box, however unsure. *Served Acc@0.5*
+takes only boxes that a server gives: those that pass the bundle's threshold, which a share *given* of the phrases do.
+*Refused* is over phrases of what is not in the picture, which should be given no box.
 
-Two controls need no model: pointing at the middle of the picture, and calling the whole picture the box. The third,
+Three controls need no model: pointing at the middle of the picture, and calling the whole picture, or the middle of it
+with half of its sides, the box. The fourth,
 `blind_…`, is the model's own answer to *another* phrase of the same picture: a model that always points at the same
 salient thing is no better than that. Boxes are (x0, y0, x1, y1) in fractions of the picture.
 
@@ -28,6 +31,7 @@ Point = tuple[float, float]
 OVERLAP = 0.5
 CENTRE: Point = (0.5, 0.5)
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+MIDDLE: Box = (0.25, 0.25, 0.75, 0.75)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,7 @@ class GroundedRow:
         point: the hottest point.
         phrase: what was looked for.
         group: which rows belong together (the picture); these are resampled as one.
+        is_given: whether a server gives the box.
         rivals: how many other things of the picture are of the same kind, as far as is known.
     """
 
@@ -48,6 +53,7 @@ class GroundedRow:
     point: Point
     phrase: str
     group: int
+    is_given: bool = True
     rivals: int = 0
 
 
@@ -78,6 +84,7 @@ def hottest(heat: NDArray[np.floating[Any]]) -> Point:
 def compare(rows: Sequence[GroundedRow]) -> Outcomes:
     """Compare the places that were found with the true ones."""
     others = _others(rows)
+    is_given = np.array([row.is_given for row in rows], bool)
     is_single = np.array([len(row.truth) == 1 for row in rows], bool)
     has_other = np.array([other is not None for other in others], bool)
     is_secondary = _secondary(rows)
@@ -90,12 +97,15 @@ def compare(rows: Sequence[GroundedRow]) -> Outcomes:
     blind = [(row, rows[other]) for row, other in zip(rows, others, strict=True) if other is not None]
     hits = {
         "acc@0.5": covered,
+        "served_acc@0.5": covered & is_given,
+        "given": is_given,
         "binding_acc@0.5": covered,
         "binding_pointing": pointing,
         "pointing": pointing,
         "secondary_pointing": pointing,
         "centre_pointing": centre,
         "secondary_centre_pointing": centre,
+        "centre_box_acc@0.5": np.array([_covers(MIDDLE, row.truth) for row in rows], bool),
         "whole_image_acc@0.5": np.array([_covers(WHOLE, row.truth) for row in rows], bool),
         "blind_acc@0.5": _spread([_covers(other.box, row.truth) for row, other in blind], has_other),
         "blind_pointing": _spread([_points(other.point, row.truth) for row, other in blind], has_other),
@@ -104,6 +114,8 @@ def compare(rows: Sequence[GroundedRow]) -> Outcomes:
         hits=hits,
         counted={
             "acc@0.5": is_single,
+            "served_acc@0.5": is_single,
+            "centre_box_acc@0.5": is_single,
             "binding_acc@0.5": is_single & has_rival,
             "binding_pointing": has_rival,
             "whole_image_acc@0.5": is_single,
@@ -126,6 +138,29 @@ def summarise(rows: Sequence[GroundedRow], found: Outcomes, *, seed: int = 0) ->
         "count_secondary": int(found.counted["secondary_pointing"].sum()),
         **rates,
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbsentRow:
+    """A phrase of what is not in its picture, as grounded.
+
+    Attributes:
+        is_given: whether a server gives it a box.
+        group: which rows belong together (the picture).
+    """
+
+    is_given: bool
+    group: int
+
+
+def refusals(rows: Sequence[AbsentRow]) -> Outcomes:
+    """Whether phrases of what is not there are given no box."""
+    return Outcomes(hits={"refused": np.array([not row.is_given for row in rows], bool)})
+
+
+def summarise_absent(rows: Sequence[AbsentRow], found: Outcomes, *, seed: int = 0) -> dict[str, Any]:
+    """The `absent` group of the result."""
+    return estimate_rates(found, group=np.array([row.group for row in rows], np.int64), seed=seed)
 
 
 def _others(rows: Sequence[GroundedRow]) -> list[int | None]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evaluation import grounding, hard_negatives, image_pairs, judgements, probes, proofreading, retrieval, statements
 from evaluation.edits import WrongWords, letters
-from evaluation.grounding import GroundedRow
+from evaluation.grounding import AbsentRow, GroundedRow
 from evaluation.hard_negatives import PairScores
 from evaluation.image_pairs import BlindScores, QuadScores
 from evaluation.intervals import estimate_rates
@@ -204,6 +204,7 @@ def grounding_group(rows: Sequence[GroundingRow], answers: Answers) -> Group:
             truth=row.boxes,
             box=place.box,
             point=place.point,
+            is_given=place.is_given,
             phrase=row.phrase,
             group=pictures[row.image],
             rivals=row.rivals,
@@ -222,6 +223,20 @@ def grounding_group(rows: Sequence[GroundingRow], answers: Answers) -> Group:
         for at, row in enumerate(kept)
     ]
     return Group(numbers=grounding.summarise(grounded, found), items=items)
+
+
+def absent_group(rows: Sequence[GroundingRow], answers: Answers) -> Group:
+    """Say how many phrases of what is not in their picture are given no box."""
+    pictures = {name: at for at, name in enumerate(answers.embeddings)}
+    asked = [(row.image, phrase) for row in rows for phrase in row.absent if (row.image, phrase) in answers.places]
+    _refuse_nothing("absent phrases", len(asked))
+    refused = [AbsentRow(is_given=answers.places[key].is_given, group=pictures[key[0]]) for key in asked]
+    found = grounding.refusals(refused)
+    items = [
+        Item(group="absent", picture=image, asked=(phrase,), hits=found.at(at))
+        for at, (image, phrase) in enumerate(asked)
+    ]
+    return Group(numbers=grounding.summarise_absent(refused, found), items=items)
 
 
 def image_pairs_group(rows: Sequence[ImagePairRow], answers: Answers) -> Group:

@@ -33,7 +33,7 @@ def questions_of(rows: Rows, captions: dict[str, list[str]], truths: Sequence[Wr
             if truth.correction is not None:
                 places.add(truth.correction[0])
     for phrase in rows.grounding:
-        of(phrase.image).phrases[phrase.phrase] = None
+        of(phrase.image).phrases.update(dict.fromkeys((phrase.phrase, *phrase.absent)))
     for at, pair in enumerate(rows.image_pairs):
         other = other_caption(rows.image_pairs, at)
         for name in (pair.image, pair.negative_image):

@@ -85,13 +85,15 @@ class HardNegativeRow(_Row):
 class GroundingRow(_Row):
     """A phrase and the boxes, in fractions of the picture, of everything it can mean.
 
-    `rivals` says how many other things of the picture are called the same but for their attributes, where known.
+    `rivals` says how many other things of the picture are called the same but for their attributes, where known;
+    `absent` lists phrases of what is not in the picture.
     """
 
     image: Text
     phrase: Text
     boxes: Annotated[tuple[TrueBox, ...], Field(min_length=1)]
     rivals: Annotated[int, Field(ge=0)] = 0
+    absent: tuple[Text, ...] = ()
 
 
 class MentionRow(GroundingRow):

@@ -12,6 +12,7 @@ from typing import Any
 from evaluation.edits import WrongWords, wrong_words
 from evaluation.groups import (
     Group,
+    absent_group,
     grounding_group,
     hard_negatives_group,
     image_pairs_group,
@@ -184,6 +185,8 @@ def _groups(
             groups["proofreading"] = proofread
     if rows.grounding and "grounding" not in answers.unavailable:
         groups["grounding"] = grounding_group(rows.grounding, answers)
+        if any(row.absent for row in rows.grounding):
+            groups["absent"] = absent_group(rows.grounding, answers)
     if rows.image_pairs:
         groups["image_pairs"] = image_pairs_group(rows.image_pairs, answers)
     if rows.judgements:

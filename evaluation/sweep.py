@@ -20,7 +20,7 @@ from evaluation.pictures import open_picture
 from evaluation.proofreading import JudgedWord
 from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures
 from runtime.errors import DataError, GraphMissingError, ImageError
-from runtime.grounding import ground
+from runtime.grounding import ground, threshold_of
 from runtime.preprocess.text import Word
 from runtime.proofread import Proof, proofread_many, suggest
 
@@ -50,10 +50,17 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a phrase was found, in fractions of the picture; no box where none was drawn."""
+    """Where a phrase was found, in fractions of the picture.
+
+    Attributes:
+        box: the best box, however unsure; None where none was drawn.
+        point: the hottest point.
+        is_given: whether the box passes the bundle's threshold, so that a server gives it.
+    """
 
     box: Box | None
     point: Point
+    is_given: bool
 
 
 @dataclass(slots=True)
@@ -108,6 +115,7 @@ class _Turn:
 
     names: list[str]
     features: ImageFeatures
+    pixels: list[Floats]
     sizes: list[tuple[int, int]]
 
     def one(self, at: int) -> ImageFeatures:
@@ -178,7 +186,7 @@ def _take_turn(
         return None
     features = encoder.embed_pixels(pixels, to_proofread=to_proofread)
     answers.embeddings.update(zip(read, features.embedding.copy(), strict=True))
-    return _Turn(names=read, features=features, sizes=sizes)
+    return _Turn(names=read, features=features, pixels=pixels, sizes=sizes)
 
 
 def _refuse_too_many_skipped(images: Path, answers: Answers, *, of: int) -> None:
@@ -239,7 +247,7 @@ def _ground_all(encoder: Encoder, turn: _Turn, at: int, phrases: Iterable[str], 
     if not phrases or "grounding" in answers.unavailable:
         return
     try:
-        found = ground(encoder, turn.one(at), phrases)
+        found = ground(encoder, turn.one(at), phrases, pixels=turn.pixels[at], threshold=0.0)
     except GraphMissingError as error:
         answers.unavailable["grounding"] = str(error)
         return
@@ -251,9 +259,11 @@ def _ground_all(encoder: Encoder, turn: _Turn, at: int, phrases: Iterable[str], 
 
     for phrase, grounding in zip(phrases, found, strict=True):
         x, y = hottest(grounding.heat)
-        best = grounding.boxes[0].box if grounding.boxes else None
+        best = grounding.boxes[0] if grounding.boxes else None
         answers.places[turn.names[at], phrase] = Place(
-            box=None if best is None else in_picture(best), point=in_picture((x, y, x, y))[:2]
+            box=None if best is None else in_picture(best.box),
+            point=in_picture((x, y, x, y))[:2],
+            is_given=best is not None and best.score >= threshold_of(encoder.manifest, grounding.method),
         )
 
 

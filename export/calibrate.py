@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bundle import Calibration, Logistic, MatchFit, WordErrorFit
+from runtime.bundle import Calibration, GroundingFit, Logistic, MatchFit, WordErrorFit
 from runtime.encoder import Encoder, TextFeatures
-from runtime.grounding import ground
+from runtime.grounding import DEFAULT_BUDGET, ground
+from runtime.grounding import method_of as grounding_method_of
 from runtime.preprocess.text import TextBatch, words
 from runtime.word_judges import caption_of, judge, method_of
 from training.data.source import Box, Sample
@@ -34,6 +35,10 @@ FALSE_HITS = 0.1
 """Share of the queries that no picture satisfies which may be given a hit at `min_match`."""
 
 _LOOKED_AT = 10  # hits of each query that are re-scored to set `min_match`
+
+ABSENT_GIVEN_A_BOX = 0.1
+"""Share of phrases of what is not in the picture that may be given a box."""
+
 _MOST_PROOFREAD = 150  # where every word costs a pass
 _MOST_GROUNDED = 150
 _LEAST_EACH = 10  # right and wrong examples without which nothing is fitted
@@ -58,11 +63,11 @@ def calibrate(
     most = len(samples) if encoder.has_proof_reader else _MOST_PROOFREAD
     scores = word_scores(encoder, samples[:most], edited[:most])
     word_error = fit_word_error(scores, wrong_words=wrong_words, method=method_of(encoder))
-    grounding = fit_logistic(*grounding_scores(encoder, [s for s in samples if s.phrases][:_MOST_GROUNDED]))
+    boxes = box_scores(encoder, [s for s in samples if s.phrases][:_MOST_GROUNDED])
     return Calibration(
         **(match or {}),
         **(word_error or {}),
-        grounding=grounding or Logistic(),
+        **(fit_grounding(boxes) if boxes is not None else None) or {},
         fitted_on=f"{len(samples)} held-out pairs",
     )
 
@@ -238,21 +243,69 @@ def _logit(probability: float) -> float:
     return float(np.log(probability / (1 - probability)))
 
 
-def grounding_scores(encoder: Encoder, samples: Sequence[Sample]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Raw scores of each phrase's best box, and whether it overlaps the true box by half.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoxScores:
+    """Raw scores of phrases' best boxes.
 
-    As many phrases of the next picture are looked for too; a box for one of those is wrong.
+    Attributes:
+        raw: [phrases]; minus infinity where no box was found.
+        is_right: [phrases], whether the box overlaps the true one by half.
+        is_absent: [phrases], whether what the phrase names is not in the picture.
+        method: how phrases were found.
     """
-    scores: list[float] = []
-    is_right: list[bool] = []
+
+    raw: Floats
+    is_right: NDArray[np.bool_]
+    is_absent: NDArray[np.bool_]
+    method: str
+
+
+def box_scores(encoder: Encoder, samples: Sequence[Sample]) -> BoxScores | None:
+    """Find the phrases of samples, those of what is in the picture and those of what is not, as they are when served.
+
+    Where the source does not know what is not in a picture, phrases of the next one stand in. None when the bundle
+    cannot ground, or there is nothing to look for.
+    """
+    method = grounding_method_of(encoder.manifest, budget=DEFAULT_BUDGET)
+    rows: list[tuple[float, bool, bool]] = []
     for sample, other in zip(samples, [*samples[1:], *samples[:1]], strict=True):
-        truth: dict[str, Box | None] = {phrase: None for phrase, _ in other.phrases} | dict(sample.phrases)
-        found = ground(encoder, encoder.embed_images([sample.image]), list(truth))
+        absent = sample.absent or tuple(phrase for phrase, _ in other.phrases)
+        truth: dict[str, Box | None] = dict.fromkeys(absent) | dict(sample.phrases)
+        pixels = encoder.image_input(sample.image)
+        found = ground(encoder, encoder.embed_pixels([pixels]), list(truth), pixels=pixels, threshold=0.0)
         for grounding, box in zip(found, truth.values(), strict=True):
-            if grounding.boxes:
-                scores.append(_raw(grounding.boxes[0].score))
-                is_right.append(box is not None and overlap(grounding.boxes[0].box, box) >= 0.5)
-    return np.asarray(scores), np.asarray(is_right, np.bool_)
+            best = grounding.boxes[0] if grounding.boxes else None
+            raw = -np.inf if best is None else _raw(best.score)
+            rows.append((raw, best is not None and box is not None and overlap(best.box, box) >= 0.5, box is None))
+    if method is None or not rows:
+        return None
+    raw_scores, is_right, is_absent = (np.asarray(column) for column in zip(*rows, strict=True))
+    return BoxScores(raw=raw_scores, is_right=is_right, is_absent=is_absent, method=method)
+
+
+def fit_grounding(scores: BoxScores) -> dict[str, Any] | None:
+    """The fields of a `Calibration` that are about boxes; None when the scores allow none.
+
+    The curve is the probability that a box is right, among phrases of which about half are of something that is there.
+    The threshold refuses what is not there: it gives boxes to as many present phrases as it can, and to no more of the
+    absent ones than `ABSENT_GIVEN_A_BOX`.
+    """
+    found = np.isfinite(scores.raw)
+    fitted = fit_logistic(scores.raw[found], scores.is_right[found])
+    absent, present = scores.raw[scores.is_absent], scores.raw[~scores.is_absent]
+    if fitted is None or min(len(absent), len(present)) < _LEAST_EACH:
+        return None
+    finite = [np.where(np.isfinite(raw), raw, scores.raw[found].min() - 1) for raw in (absent, present)]
+    cut = threshold_within(finite[0], finite[1], most_false_alarms=ABSENT_GIVEN_A_BOX)
+    report = GroundingFit(
+        method=scores.method,
+        present=len(present),
+        absent=len(absent),
+        most_false_alarms=ABSENT_GIVEN_A_BOX,
+        false_alarms=float(np.mean(absent >= cut)),
+        recall=float(np.mean(present >= cut)),
+    )
+    return {"grounding": fitted, "grounding_threshold": fitted.probability(cut), "grounding_fit": report}
 
 
 def fit_logistic(scores: Floats, is_true: NDArray[np.bool_]) -> Logistic | None:

@@ -4,6 +4,7 @@ Every picture comes with a caption that is true, the boxes of every phrase, mask
 both sides. This package knows nothing of models and never imports torch.
 """
 
+from scenes.absent import absent_phrases
 from scenes.caption import vocabulary
 from scenes.edits import EDIT_KINDS, TRAINING_EDITS, UNSEEN_EDITS, ImageEdit, TextEdit, edit_caption, edit_image
 from scenes.files import write, write_shards
@@ -26,6 +27,7 @@ __all__ = [
     "TextEdit",
     "Thing",
     "World",
+    "absent_phrases",
     "edit_caption",
     "edit_image",
     "generate",

@@ -15,6 +15,7 @@ import orjson
 from PIL import Image
 
 from runtime.errors import UsageError
+from scenes.absent import absent_phrases
 from scenes.edits import ImageEdit, TextEdit, edit_caption, edit_image
 from scenes.probes import near_duplicates, occlusion
 from scenes.scene import Scene, check_arguments, generate, stream
@@ -77,16 +78,15 @@ def write(
     with _folder(out) as folder:
         (folder / "images" / "negatives").mkdir(parents=True)
         lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        before: Scene | None = None
         for done, example in enumerate(examples, 1):
             name = f"{example.name}.png"
             example.scene.image.save(folder / "images" / name)
             example.changed.scene.image.save(folder / "images" / "negatives" / name)
             lines["captions"].append({"image": name, "captions": [example.scene.caption], "split": split})
             lines["hard_negatives"].append({"image": name, **_hard_negative(example)})
-            lines["grounding"].extend(
-                {"image": name, "phrase": phrase.text, "boxes": [list(phrase.box)], "rivals": rivals}
-                for phrase, rivals in zip(example.scene.phrases, _rivals(example.scene), strict=True)
-            )
+            lines["grounding"].extend(_grounding(example.scene, before, name))
+            before = example.scene
             lines["image_pairs"].append({"image": name, "negative_image": f"negatives/{name}", **_image_pair(example)})
             if probes:
                 _write_probes(folder, example, lines, _Stream(seed=seed, index=example.index, split=split))
@@ -94,6 +94,21 @@ def write(
                 progress(done, count)
         for file, rows in lines.items():
             (folder / f"{file}.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+
+
+def _grounding(scene: Scene, before: Scene | None, name: str) -> list[dict[str, Any]]:
+    """Rows of a scene's phrases, over which phrases of the scene before are spread that are of nothing here."""
+    absent = [] if before is None else absent_phrases(scene, before)
+    return [
+        {
+            "image": name,
+            "phrase": phrase.text,
+            "boxes": [list(phrase.box)],
+            "rivals": rivals,
+            "absent": absent[at :: len(scene.phrases)],
+        }
+        for at, (phrase, rivals) in enumerate(zip(scene.phrases, _rivals(scene), strict=True))
+    ]
 
 
 def _rivals(scene: Scene) -> list[int]:

@@ -156,13 +156,26 @@ class EnginePool:
         ]
         return _column(await self._run("fusion", rows, ("match",)), "match")
 
-    async def ground(self, image: ImageFeatures, phrases: Sequence[str], *, top_k: int = 1) -> list[Grounding]:
-        """See `runtime.grounding.ground`."""
-        return await self._judged(ground, image, phrases, top_k=top_k)
+    async def ground(
+        self,
+        image: ImageFeatures,
+        phrases: Sequence[str],
+        *,
+        pixels: Floats | None = None,
+        budget: int = 0,
+        top_k: int = 1,
+        threshold: float | None = None,
+    ) -> list[Grounding]:
+        """See `runtime.grounding.ground`; phrases that were read lately are not read again."""
+        texts = await self.text_features(phrases)
+        return await self._judged(
+            ground, image, phrases, texts=texts, pixels=pixels, budget=budget, top_k=top_k, threshold=threshold
+        )
 
     async def ground_many(self, images: ImageFeatures, phrases: Sequence[str]) -> list[list[Grounding]]:
-        """See `runtime.grounding.ground_many`."""
-        return await self._judged(ground_many, images, phrases)
+        """See `runtime.grounding.ground_many`; phrases that were read lately are not read again."""
+        texts = await self.text_features(phrases)
+        return await self._judged(ground_many, images, phrases, texts=texts)
 
     async def judge_words(self, images: ImageFeatures, text: str) -> list[tuple[ProofWord, ...]]:
         """See `runtime.proofread.judge_words`."""

@@ -159,6 +159,13 @@ class Settings(BaseSettings):
     max_words: int = Field(default=2_000, ge=1, description="words of a text that is searched for or stored")
     max_judged_words: int = Field(default=100, ge=1, description="words of a text to proofread or to find phrases in")
     max_texts: int = Field(default=256, ge=1, description="inputs, queries or phrases of one request")
+    ground_budget: int = Field(
+        default=192,
+        ge=0,
+        description="masked pictures that a grounding looks at where the bundle is two encoders alone and the request "
+        "names no budget",
+    )
+    max_ground_budget: int = Field(default=1_024, ge=0, description="the largest budget that a request may name")
     max_images: int = Field(default=32, ge=1, description="pictures among the inputs of one request")
     max_top_k: int = Field(default=1_000, ge=1, description="hits of one query")
     max_reranked: int = Field(default=200, ge=1, description="hits of one query that are re-scored or explained")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from runtime.bundle import Logistic, Manifest
-from runtime.encoder import Encoder, Floats, ImageFeatures
+from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures
 from runtime.errors import GraphMissingError
 from runtime.grounding.boxes import non_overlapping
 from runtime.grounding.found import Grounding, Method, RawGrounding, ScoredBox
@@ -34,6 +34,7 @@ def ground(
     image: ImageFeatures,
     phrases: Sequence[str],
     *,
+    texts: TextFeatures | None = None,
     pixels: Floats | None = None,
     budget: int = DEFAULT_BUDGET,
     top_k: int = 1,
@@ -45,6 +46,7 @@ def ground(
         encoder: the bundle.
         image: features of exactly one picture.
         phrases: what to look for.
+        texts: the phrases, where they are embedded already.
         pixels: the encoder's input for the picture, [3, size, size]: a bundle of two encoders alone looks at it with
             parts masked. Without it such a bundle answers by the similarity of its patches, at once and worse.
         budget: masked pictures that may be looked at for all phrases together; 0 as without `pixels`.
@@ -56,7 +58,9 @@ def ground(
         GraphMissingError: the bundle gives no regions, no relevance and no patch embeddings.
     """
     some = None if pixels is None else [pixels]
-    return ground_many(encoder, image, phrases, pixels=some, budget=budget, top_k=top_k, threshold=threshold)[0]
+    return ground_many(
+        encoder, image, phrases, texts=texts, pixels=some, budget=budget, top_k=top_k, threshold=threshold
+    )[0]
 
 
 def ground_many(
@@ -102,9 +106,7 @@ def ground_many(
         found = [ground_by_interaction(encoder, one, texts, budget=max(budget, LEAST_BUDGET)) for one in pixels]
     else:
         found = ground_by_maps(encoder, images, texts, with_relevance=method == "relevance")
-    return [
-        _finished(manifest, method, phrases, of_picture, top_k=top_k, threshold=threshold) for of_picture in found
-    ]
+    return [_finished(manifest, method, phrases, of_picture, top_k=top_k, threshold=threshold) for of_picture in found]
 
 
 def ground_regions(

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from runtime.encoder import Encoder, Floats
-from runtime.grounding import Grounding
+from runtime.grounding import LEAST_BUDGET, Grounding, Method, is_calibrated, method_of
 from runtime.phrases import Phrase, noun_phrases
 from runtime.word_maps import WordMap, map_method_of
 from server.answers import ServiceOf, TimingsOf, json_answer
@@ -15,13 +15,15 @@ from server.body import read_sent
 from server.boxes import in_pixels
 from server.errors import field_error
 from server.heatmaps import heatmap_of
+from server.hit_features import features_of_hits, to_explain
 from server.openapi import body_of
-from server.pictures import picture_bytes
+from server.pictures import decoded, item_picture, one_picture, picture_bytes, unknown_item
 from server.plain_route import PlainRoute
 from server.schemas.ground import GroundAnswer, GroundedBox, GroundedWord, GroundRequest, PhraseGrounding
 from server.seeing import Seen, see
 from server.service import Service
 from server.texts import check_texts
+from server.timings import Timings
 
 router = APIRouter(tags=["look closer"], route_class=PlainRoute)
 
@@ -34,11 +36,25 @@ async def ground(request: Request, service: ServiceOf, timings: TimingsOf) -> Re
     asked = sent.request
     service = service.at(asked.gallery)
     phrases = _phrases(service, asked)
-    data = await picture_bytes(service, asked.image, sent.image, gallery=asked.gallery)
-    picture = await see(service, data, timings)
+    manifest, budget = service.encoder.manifest, _budget(service, asked)
+    method = method_of(manifest, budget=budget)
+    one_picture(asked.image, sent.image)
+    if asked.image is not None and asked.image.item is not None and method not in ("shapley", None):
+        picture, pixels = await _kept(service, asked, asked.image.item, timings), None
+    else:
+        data = await picture_bytes(service, asked.image, sent.image, gallery=asked.gallery)
+        picture = await see(service, data, timings)
+        pixels = await _pixels(service, data, timings) if method == "shapley" and phrases else None
     with timings.stage("ground"):
-        found = await service.engines.ground(picture.features, [phrase.text for phrase in phrases], top_k=asked.top_k)
-        heats, maps = await _maps(service, asked, picture, phrases)
+        found = await service.engines.ground(
+            picture.features,
+            [phrase.text for phrase in phrases],
+            pixels=pixels,
+            budget=budget,
+            top_k=asked.top_k,
+            threshold=asked.threshold,
+        )
+        heats, maps = await _maps(service, asked, picture, phrases, found, method)
     answer = GroundAnswer(
         groundings=[
             _grounding(service.encoder, phrase, grounding, heat, picture, asked)
@@ -47,10 +63,40 @@ async def ground(request: Request, service: ServiceOf, timings: TimingsOf) -> Re
         words=[_word(service.encoder, one, picture, asked) for one in maps] if asked.words else None,
         image_size=picture.size_px,
         method=found[0].method if found else None,
-        heatmap_method=None if asked.heatmap == "none" else map_method_of(service.encoder.manifest),
+        calibrated=method is not None and is_calibrated(manifest, method),
+        heatmap_method=None if asked.heatmap == "none" else _map_method(service.encoder, method),
         timings_ms=timings.milliseconds(),
     )
     return json_answer(answer)
+
+
+def _budget(service: Service, asked: GroundRequest) -> int:
+    limits = service.settings
+    if asked.budget is None:
+        return limits.ground_budget
+    if asked.budget > limits.max_ground_budget:
+        raise field_error("budget", f"at most {limits.max_ground_budget} masked pictures are looked at")
+    if 0 < asked.budget < LEAST_BUDGET:
+        raise field_error("budget", f"fewer than {LEAST_BUDGET} masked pictures say nothing; name 0 for none")
+    return asked.budget
+
+
+async def _kept(service: Service, asked: GroundRequest, item: str, timings: Timings) -> Seen:
+    """Return what a gallery keeps of a stored picture; where it keeps too little, the picture is looked at."""
+    with timings.stage("look_up"):
+        parts = to_explain(service.encoder, ("regions",), with_heatmaps=asked.heatmap != "none")
+        found = await features_of_hits(service, service.galleries.get(asked.gallery), [item], parts, to_proofread=False)
+    if found is None:
+        await item_picture(service, asked.gallery, item)  # says what is missing: the item or its picture
+        raise unknown_item(asked.gallery)
+    (width_px, height_px) = found.sizes_px[0]
+    return Seen(features=found.features, width_px=width_px, height_px=height_px)
+
+
+async def _pixels(service: Service, data: bytes, timings: Timings) -> Floats:
+    """Return the encoder's input of a picture, to mask parts of."""
+    picture = await decoded(service, data, timings)
+    return await service.engines.decode(service.encoder.image_input, picture.image)
 
 
 def _phrases(service: Service, asked: GroundRequest) -> list[Phrase]:
@@ -65,17 +111,30 @@ def _phrases(service: Service, asked: GroundRequest) -> list[Phrase]:
     return [Phrase(phrase, 0, len(phrase)) for phrase in phrases]
 
 
+def _map_method(encoder: Encoder, method: Method | None) -> str | None:
+    """Name how phrases are mapped: where pictures were masked to find them, by what that showed."""
+    return method if method == "shapley" else map_method_of(encoder.manifest)
+
+
 async def _maps(
-    service: Service, asked: GroundRequest, picture: Seen, phrases: Sequence[Phrase]
+    service: Service,
+    asked: GroundRequest,
+    picture: Seen,
+    phrases: Sequence[Phrase],
+    found: Sequence[Grounding],
+    method: Method | None,
 ) -> tuple[Sequence[Floats | None], Sequence[WordMap]]:
     """Map phrases, and words where they are asked for; None for each phrase when no heat map is."""
     if asked.heatmap == "none":
         return [None] * len(phrases), []
     engines, features = service.engines, picture.features
+    of_words = engines.word_maps(features, asked.text) if asked.words and asked.text is not None else None
+    if method == "shapley":
+        return [grounding.heat for grounding in found], await of_words if of_words else []
     of_phrases = engines.phrase_maps(features, [phrase.text for phrase in phrases])
-    if not asked.words or asked.text is None:
+    if of_words is None:
         return await of_phrases, []
-    return await asyncio.gather(of_phrases, engines.word_maps(features, asked.text))
+    return await asyncio.gather(of_phrases, of_words)
 
 
 def _grounding(

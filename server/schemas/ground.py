@@ -14,9 +14,22 @@ class GroundRequest(Request):
         default=None, description="left out when the picture comes as part `image` of multipart/form-data"
     )
     gallery: GalleryName = Field(default="default", description="where an image reference's `item` is")
-    phrases: list[str] | None = Field(default=None, min_length=1)
+    phrases: list[str] | None = Field(
+        default=None, min_length=1, description="phrases, or the names of classes: each is looked for by itself"
+    )
     text: str | None = None
-    top_k: int = Field(default=1, ge=1, le=20, description="most boxes per phrase")
+    top_k: int = Field(default=1, ge=1, le=100, description="most boxes per phrase; no two overlap by more than half")
+    threshold: Probability | None = Field(
+        default=None,
+        description="score below which a box is not given; the bundle's own when left out, which `calibration` of its "
+        "manifest describes",
+    )
+    budget: int | None = Field(
+        default=None,
+        ge=0,
+        description="masked pictures that the image encoder may look at, for all phrases together, where the bundle is "
+        "two encoders alone; 0 answers at once by the similarity of patches. The server's own when left out",
+    )
     heatmap: Literal["none", "png", "grid"] = Field(
         default="none", description="`png`: a grey picture in base64; `grid`: rows of numbers in 0..1"
     )
@@ -44,7 +57,7 @@ class PhraseGrounding(Answer):
     phrase: str
     start: Span
     end: Span
-    boxes: list[GroundedBox] = Field(description="best first")
+    boxes: list[GroundedBox] = Field(description="best first; none when the phrase is not in the picture")
     heatmap: str | list[list[float]] | None = Field(
         default=None, description="over the whole picture, row by row from the top left"
     )
@@ -67,6 +80,10 @@ class GroundAnswer(Answer):
     method: str | None = Field(description="how they were found; null when there was nothing to find")
     words: list[GroundedWord] | None = Field(default=None, description="when they were asked for")
     heatmap_method: str | None = Field(
-        default=None, description="how heat maps were made: `grad_cam`, `attention` or `patch_similarity`"
+        default=None, description="how heat maps were made: `grad_cam`, `attention`, `patch_similarity` or `shapley`"
+    )
+    calibrated: bool = Field(
+        description="whether scores are probabilities fitted for this method; else they order boxes, and no phrase is "
+        "refused unless the request has a threshold"
     )
     timings_ms: TimingsMs

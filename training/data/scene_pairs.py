@@ -114,7 +114,7 @@ class ScenePairs:
     def held_out(self, count: int) -> Sequence[Sample]:
         """Scenes of the validation split with different captions, each with an edited caption and its boxes."""
         found: dict[str, Sample] = {}
-        index = 0
+        index, before = 0, None
         while len(found) < count:
             scene = scenes.generate(self.seed, index, split="val", size_px=self.config.size_px, world=self._world)
             sample = Sample(
@@ -122,7 +122,9 @@ class ScenePairs:
                 caption=scene.caption,
                 edited=scenes.edit_caption(scene, np.random.default_rng((self.seed, index))).caption,
                 phrases=tuple((phrase.text, phrase.box) for phrase in scene.phrases),
+                absent=() if before is None else tuple(scenes.absent_phrases(scene, before)),
             )
+            before = scene
             found.setdefault(scene.caption, sample)
             index += 1
         return list(found.values())

@@ -24,6 +24,7 @@ class Sample:
     caption: str
     edited: str | None = None  # the caption with one word made wrong, from sources that know how
     phrases: tuple[tuple[str, Box], ...] = ()  # noun phrases and where they are, from sources that know
+    absent: tuple[str, ...] = ()  # noun phrases of what is not in the picture, from sources that know
 
 
 @runtime_checkable
