@@ -155,6 +155,8 @@ def evaluate_detection(
         DataError: the file is not COCO's, or what `detect` raises.
         GraphMissingError: the bundle cannot ground.
     """
+    if not images.is_dir():
+        raise DataError(f"there is no folder of pictures at {images}.")
     truth = read_coco(file)
     pictures, found = detect(encoder, images, truth, limit=limit, progress=progress)
     whole = list(_whole_pictures(truth, pictures))

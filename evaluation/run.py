@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from evaluation.detection import evaluate_detection
 from evaluation.edits import WrongWords, wrong_words
 from evaluation.groups import (
     Group,
@@ -64,6 +65,7 @@ def evaluate(
     mentions: Path | str | None = None,
     occlusions: Path | str | None = None,
     near_duplicates: Path | str | None = None,
+    detection: Path | str | None = None,
     split: str | None = None,
     limit: int | None = None,
     num_threads: int = 0,
@@ -84,6 +86,7 @@ def evaluate(
         mentions: phrases within captions, with their boxes; these and the next two are written by `vernier scenes`.
         occlusions: captions beside pictures whose main thing is covered.
         near_duplicates: pictures beside others that differ from them in one thing.
+        detection: classes with their boxes, in COCO's format; needs the extra `detection`.
         split: keep only the retrieval rows of this split.
         limit: at most so many rows of each file, the first ones.
         num_threads: of the model, where it is loaded here; 0 leaves it to the engine.
@@ -102,11 +105,11 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"the limit must be at least 1, not {limit}.")
-    probes = (mentions, occlusions, near_duplicates)
+    probes = (mentions, occlusions, near_duplicates, detection)
     if not any((retrieval, hard_negatives, grounding, image_pairs, judgements, statements, *probes)):
         raise UsageError(
             "there is nothing to evaluate; give at least one of retrieval, hard negatives, grounding, image pairs, "
-            "judgements, statements, mentions, occlusions or near-duplicates."
+            "judgements, statements, mentions, occlusions, near-duplicates or detection."
         )
     rows = Rows(
         retrieval=with_captions(read_rows(retrieval, RetrievalRow), split=split, path=retrieval) if retrieval else (),
@@ -120,7 +123,13 @@ def evaluate(
         near_duplicates=read_rows(near_duplicates, NearDuplicatesRow) if near_duplicates else (),
     ).first(limit)
     encoder = bundle if isinstance(bundle, Encoder) else Encoder.load(bundle, num_threads=num_threads)
-    return evaluate_rows(encoder, rows, images=images, progress=progress, on_items=on_items)
+    if detection is None:
+        return evaluate_rows(encoder, rows, images=images, progress=progress, on_items=on_items)
+    detected = evaluate_detection(encoder, Path(detection), Path(images), limit=limit, progress=progress)
+    if rows.is_empty():
+        return {"bundle": _describe(encoder), "detection": detected}
+    found = evaluate_rows(encoder, rows, images=images, progress=progress, on_items=on_items)
+    return {**found, "detection": detected}
 
 
 def evaluate_rows(

@@ -154,7 +154,8 @@ def _cuts(lowered: Sequence[str], at: int, first: int | None, *, follows: str) -
         return follows not in _FORMS_OF_BE and (has_noun or (first is None and before not in DETERMINERS))
     if word.endswith("ing") and len(word) > 4:
         is_doing = follows in DETERMINERS or before in _BEFORE_PARTICIPLES
-        is_verb = word[:-3] in _VERBS and not is_before_noun and before not in DETERMINERS
+        opens_a_clause = at > 0 and before not in _CUTS  # it stands after punctuation
+        is_verb = word[:-3] in _VERBS and before not in DETERMINERS and (opens_a_clause or not is_before_noun)
         return has_noun or (first is None and (is_doing or is_verb))
     if word.endswith("ed") and len(word) > 4:
         return not is_before_noun and word not in _NOUNS_IN_ED

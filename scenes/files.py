@@ -16,6 +16,7 @@ from PIL import Image
 
 from runtime.errors import UsageError
 from scenes.absent import absent_phrases
+from scenes.coco import Detection
 from scenes.edits import ImageEdit, TextEdit, edit_caption, edit_image
 from scenes.probes import near_duplicates, occlusion
 from scenes.scene import Scene, check_arguments, generate, stream
@@ -55,7 +56,8 @@ def write(
 ) -> None:
     """Write scenes, each with a caption that is true of no other picture written, and minimal pairs on both sides.
 
-    The files are `images/NNNNNN.png`, `captions.jsonl`, `hard_negatives.jsonl`, `grounding.jsonl` and
+    The files are `images/NNNNNN.png`, `captions.jsonl`, `hard_negatives.jsonl`, `grounding.jsonl` (with phrases of
+    what is not in the picture), `detection.json` (every thing's kind and boxes, in COCO's format) and
     `image_pairs.jsonl`, whose changed pictures are `images/negatives/NNNNNN.png`. Probes are `mentions.jsonl` (phrases
     within their captions), `occlusions.jsonl` and `near_duplicates.jsonl` (see `scenes.probes`), with pictures in
     `images/occluded` and `images/near`. The folder appears when it is complete; the same arguments give the same bytes.
@@ -79,6 +81,7 @@ def write(
         (folder / "images" / "negatives").mkdir(parents=True)
         lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
         before: Scene | None = None
+        detection = Detection()
         for done, example in enumerate(examples, 1):
             name = f"{example.name}.png"
             example.scene.image.save(folder / "images" / name)
@@ -86,12 +89,14 @@ def write(
             lines["captions"].append({"image": name, "captions": [example.scene.caption], "split": split})
             lines["hard_negatives"].append({"image": name, **_hard_negative(example)})
             lines["grounding"].extend(_grounding(example.scene, before, name))
+            detection.add(name, example.scene)
             before = example.scene
             lines["image_pairs"].append({"image": name, "negative_image": f"negatives/{name}", **_image_pair(example)})
             if probes:
                 _write_probes(folder, example, lines, _Stream(seed=seed, index=example.index, split=split))
             if progress is not None:
                 progress(done, count)
+        (folder / "detection.json").write_bytes(orjson.dumps(detection.file()))
         for file, rows in lines.items():
             (folder / f"{file}.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 

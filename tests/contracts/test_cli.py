@@ -31,7 +31,8 @@ COMMANDS = {
         "--min-match", "--explain", "--pictures", "--api-key", "--json",
     },
     "ground": {
-        "image", "phrases", "--out", "--heat", "--top-k", "--url", "--bundle", "--pictures", "--api-key", "--json",
+        "image", "phrases", "--out", "--heat", "--top-k", "--threshold", "--budget", "--url", "--bundle",
+        "--pictures", "--api-key", "--json",
     },
     "proofread": {"image", "texts", "--suggestions", "--threshold", "--url", "--bundle", "--api-key", "--json"},
     "audit": {"captions", "--images", "--bundle", "--out", "--threshold", "--worst", "--json"},
@@ -47,8 +48,8 @@ COMMANDS = {
     "import": {"source", "--out", "--precision", "--validation", "--images", "--name", "--json"},
     "eval": {
         "bundle", "--suite", "--retrieval", "--hard-negatives", "--grounding", "--judgements", "--image-pairs",
-        "--statements", "--mentions", "--occlusions", "--near-duplicates", "--images", "--split", "--limit", "--data",
-        "--json", "--items", "--report", "--threads",
+        "--statements", "--mentions", "--occlusions", "--near-duplicates", "--detection", "--images", "--split",
+        "--limit", "--data", "--json", "--items", "--report", "--threads",
     },
     "doctor": {"--bundle", "--gallery", "--host", "--port", "--json"},
 }  # fmt: skip

@@ -30,6 +30,9 @@ def evaluate(
     mentions: Annotated[_File, typer.Option(metavar="FILE", help="Phrases within captions, with their boxes.")] = None,
     occlusions: Annotated[_File, typer.Option(metavar="FILE", help="Pictures with their main thing covered.")] = None,
     near_duplicates: Annotated[_File, typer.Option(metavar="FILE", help="Pictures beside almost equal ones.")] = None,
+    detection: Annotated[
+        _File, typer.Option(metavar="FILE", help="Classes with their boxes, as COCO has them.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Keep only the retrieval rows of this split.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", help="At most the first N rows of each file.")] = None,
     data: Annotated[
@@ -63,9 +66,12 @@ def evaluate(
         "mentions": mentions,
         "occlusions": occlusions,
         "near_duplicates": near_duplicates,
+        "detection": detection,
     }
     given = {name: file for name, file in files.items() if file is not None}
     write_page = _page_writer() if report is not None else None
+    if detection is not None:
+        _check_detection()
     found: list[Item] = []
     if suite is not None:
         if given or images or split or limit:
@@ -97,6 +103,14 @@ def _page_writer() -> "Callable[..., None]":
     with needs("plots"):
         from evaluation.page import write_page
     return write_page
+
+
+def _check_detection() -> None:
+    """Ask for what counts detections before the work."""
+    from vernier.cli.extras import needs
+
+    with needs("detection"):
+        import pycocotools.cocoeval  # noqa: F401
 
 
 def _evaluate(

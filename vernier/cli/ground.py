@@ -28,6 +28,13 @@ def ground(
         str | None, typer.Option(metavar="PHRASE", help="Lay the heat map of this one of the phrases over the picture.")
     ] = None,
     top_k: Annotated[int, typer.Option(metavar="N", help="Most boxes per phrase.", min=1)] = 1,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="P", help="Give no box of a lower score.", min=0, max=1)
+    ] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Masked pictures to look at where the bundle is two encoders alone.", min=0),
+    ] = None,
     url: UrlOption = None,
     bundle: BundleOption = None,
     pictures: PicturesOption = None,
@@ -45,7 +52,14 @@ def ground(
     screen = Screen(False if json else pictures)
     source = Source(url=url, api_key=api_key, bundle=bundle)
     answer = source.ask(
-        lambda client: client.ground(image, phrases, top_k=top_k, heatmap="none" if heat is None else "grid")
+        lambda client: client.ground(
+            image,
+            phrases,
+            top_k=top_k,
+            threshold=threshold,
+            budget=budget,
+            heatmap="none" if heat is None else "grid",
+        )
     )
     if json:
         say_json(answer.model_dump(mode="json", exclude_none=True))
@@ -79,7 +93,7 @@ def _say(answer: "GroundAnswer") -> None:
     rows: list[list[str | Coloured]] = []
     for grounding in answer.groundings:
         if not grounding.boxes:
-            rows.append([Coloured(grounding.phrase, "cyan"), "", "nowhere"])
+            rows.append([Coloured(grounding.phrase, "cyan"), "", "not in the picture"])
         for found in grounding.boxes:
             box = " ".join(f"{edge:.0f}" for edge in found.box)
             rows.append([Coloured(grounding.phrase, "cyan"), f"{found.score:.3f}", box])

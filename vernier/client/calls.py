@@ -164,6 +164,8 @@ def ground(
     text: str | None = None,
     gallery: str = "default",
     top_k: int = 1,
+    threshold: float | None = None,
+    budget: int | None = None,
     heatmap: Heatmap = "none",
     words: bool = False,
 ) -> Call[GroundAnswer]:
@@ -175,6 +177,9 @@ def ground(
         text: a text whose noun phrases are found.
         gallery: where an `ItemReference` is.
         top_k: most boxes per phrase.
+        threshold: score below which a box is not given; the bundle's own when None.
+        budget: masked pictures that may be looked at where the bundle is two encoders alone; the server's own when
+            None.
         heatmap: `png` or `grid` to get each phrase's heat.
         words: whether every word of the text is given its heat too.
     """
@@ -188,6 +193,8 @@ def ground(
         "text": text,
         "gallery": gallery,
         "top_k": top_k,
+        "threshold": threshold,
+        "budget": budget,
         "heatmap": heatmap,
         "words": words or None,
     }

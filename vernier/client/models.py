@@ -156,7 +156,7 @@ class Grounding(_Answer):
     Attributes:
         start: where the phrase begins in the text; in itself, when phrases were given.
         end: where it ends.
-        boxes: best first.
+        boxes: best first; none when the phrase is not in the picture.
         heatmap: a PNG in base64, or rows of numbers in 0..1, as asked for.
     """
 
@@ -184,6 +184,7 @@ class GroundAnswer(_OfOnePicture):
         method: how phrases were found; None when there were none.
         words: heat of every word of the text, when it was asked for.
         heatmap_method: how heat maps were made; None when there are none.
+        calibrated: whether scores are probabilities; else they order boxes, and no phrase is refused.
     """
 
     groundings: tuple[Grounding, ...]
@@ -191,6 +192,7 @@ class GroundAnswer(_OfOnePicture):
     method: str | None = None
     words: tuple[GroundedWord, ...] | None = None
     heatmap_method: str | None = None
+    calibrated: bool = False
     timings_ms: dict[str, float] = {}
 
     def _repr_html_(self) -> str:

@@ -193,7 +193,7 @@ function Looking(props: Props & { subject: Exclude<Subject, null> }) {
           {found.state === "slow" && <p class="hint">Still looking …</p>}
           {found.trouble && <TroubleNote trouble={found.trouble} onRetry={found.again} />}
           {found.state === "done" && found.value?.groundings[0]?.boxes.length === 0 && (
-            <p class="hint">It is nowhere in the picture.</p>
+            <p class="hint">That is not in the picture.</p>
           )}
         </section>
         <WhatIsThis {...{ what, part, setPart, setPhrase }} onSearch={() => cut(source!, part!).then(props.onAlike)} />
@@ -281,7 +281,7 @@ function Legend({ markings, pinned, setPinned, setPointed }: LegendProps) {
             onMouseLeave={() => setPointed(null)}
             onClick={() => setPinned(pinned === key ? null : key)}
           >
-            <i aria-hidden="true" /> {grounding.phrase} <small>{percent(grounding.boxes[0]?.score ?? 0)}</small>
+            <i aria-hidden="true" /> {grounding.phrase} <small>{grounding.boxes[0] ? percent(grounding.boxes[0].score) : "not in the picture"}</small>
           </button>
         </li>
       ))}

@@ -11,7 +11,10 @@ from PIL import Image
 from export.calibrate import (
     FALSE_HITS,
     RIGHT_HITS,
+    BoxScores,
     WordScores,
+    box_scores,
+    fit_grounding,
     fit_logistic,
     fit_match,
     fit_word_error,
@@ -156,3 +159,41 @@ def test_without_queries_that_nothing_satisfies_there_is_no_least_match():
     assert found is not None
     assert set(found) == {"match"}
     assert fit_match(np.zeros(0), np.zeros(0, np.bool_), np.zeros(3)) is None
+
+
+def test_the_threshold_of_boxes_refuses_what_is_not_there():
+    rng = np.random.default_rng(0)
+    is_absent = np.arange(400) % 2 == 0
+    raw = rng.normal(0, 1, 400) + 3 * ~is_absent
+    raw[:4] = -np.inf  # two of each kind without any box
+    found = fit_grounding(BoxScores(raw=raw, is_right=~is_absent & (raw > 1), is_absent=is_absent, method="regions"))
+    assert found is not None
+    fit, cut = found["grounding_fit"], found["grounding_threshold"]
+    assert (fit.method, fit.present, fit.absent) == ("regions", 200, 200)
+    assert fit.false_alarms <= fit.most_false_alarms == 0.1
+    given = np.array([np.isfinite(one) and found["grounding"].probability(one) >= cut for one in raw])
+    assert given[is_absent].mean() == pytest.approx(fit.false_alarms)
+    assert given[~is_absent].mean() == pytest.approx(fit.recall)
+    assert fit.recall > 0.9
+
+
+def test_no_threshold_of_boxes_without_absent_phrases_or_with_scores_that_say_nothing():
+    raw, none = np.linspace(0, 1, 40), np.zeros(40, np.bool_)
+    assert fit_grounding(BoxScores(raw=raw, is_right=raw > 0.5, is_absent=none, method="regions")) is None
+    wrong = BoxScores(raw=raw, is_right=raw < 0.5, is_absent=raw > 0.5, method="regions")
+    assert fit_grounding(wrong) is None
+
+
+def test_boxes_are_scored_by_the_method_that_is_served():
+    samples = [
+        Sample(image=Image.new("RGB", (64, 64), PALETTE["red"]), caption="red", phrases=(("red", (0, 0, 1, 1)),))
+        for _ in range(2)
+    ]
+    for encoder, method in ((fake_encoder(), "relevance"), (fake_encoder(regions=True), "regions")):
+        scores = box_scores(encoder, [samples[0], Sample(image=samples[1].image, caption="x", absent=("blue",))])
+        assert scores is not None
+        assert scores.method == method
+        assert scores.is_absent.tolist() == [False, True]
+    scores = box_scores(fake_encoder(fusion=False), samples)
+    assert scores is not None
+    assert scores.method == "shapley"

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from runtime.bundle import GroundingFit, Logistic
 from runtime.encoder import Encoder
 from runtime.engines.fake import fake_encoder
 from runtime.engines.protocol import Engine
+from runtime.grounding import DEFAULT_BUDGET
 from runtime.preprocess.image import ImageTransform
+from server.settings import Settings
 from tests.unit.server.conftest import fill, serving, settings_for
 from tests.unit.server.drawing import PALETTE, file_of, jpeg, square
 
@@ -292,7 +295,7 @@ async def test_openai_shape(client: httpx.AsyncClient) -> None:
     assert (await client.post("/v1/embeddings", json={"input": "red", "dimensions": own})).status_code == 200
 
 
-async def test_a_bundle_without_patches_cannot_ground(tmp_path: Path) -> None:
+async def test_a_bundle_without_patches_grounds_by_masking_alone(tmp_path: Path) -> None:
     encoder = fake_encoder(fusion=False)
     seen = encoder.manifest.graphs["image_encoder"]
     kept = tuple(output for output in seen.outputs if output.name != "patch_embeddings")
@@ -300,8 +303,99 @@ async def test_a_bundle_without_patches_cannot_ground(tmp_path: Path) -> None:
     encoder.manifest = encoder.manifest.model_copy(update={"graphs": graphs})
     async with serving(settings_for(tmp_path), encoder) as client:
         await fill(client, ("red",))
-        answer = await client.post("/ground", json={"image": {"item": "red"}, "phrases": ["red"]})
+        assert (await post(client, "/ground", image={"item": "red"}, phrases=["red"]))["method"] == "shapley"
+        answer = await client.post("/ground", json={"image": {"item": "red"}, "phrases": ["red"], "budget": 0})
         assert (answer.status_code, answer.json()["code"]) == (501, "graph_missing")
         explained = await post(client, "/search", text="red", explain=True)
         assert explained["hits"][0]["regions"] == []
         assert explained["hits"][0]["words"]
+
+
+async def test_ground_says_what_is_not_there_and_obeys_a_threshold(tmp_path: Path) -> None:
+    encoder = fake_encoder()
+    fit = GroundingFit(method="relevance", present=9, absent=9, most_false_alarms=0.1, false_alarms=0.0, recall=1.0)
+    update = {"grounding": Logistic(scale=20, bias=-12), "grounding_threshold": 0.5, "grounding_fit": fit}
+    calibration = encoder.manifest.calibration.model_copy(update=update)
+    encoder.manifest = encoder.manifest.model_copy(update={"calibration": calibration})
+    async with serving(settings_for(tmp_path), encoder) as client:
+        image = {"base64": b64encode(two_squares()).decode()}
+        answer = await post(client, "/ground", image=image, phrases=["red", "green"])
+        assert [len(grounding["boxes"]) for grounding in answer["groundings"]] == [1, 0]
+        assert answer["calibrated"] is True
+        lenient = await post(client, "/ground", image=image, phrases=["green"], threshold=0.0)
+        assert len(lenient["groundings"][0]["boxes"]) == 1
+
+
+async def test_two_encoders_alone_mask_parts_of_the_picture_within_the_budget(tmp_path: Path) -> None:
+    async with serving(settings_for(tmp_path, max_ground_budget=200), fake_encoder(fusion=False)) as client:
+        await fill(client, ("red",))
+        image = {"base64": b64encode(two_squares()).decode()}
+        answer = await post(client, "/ground", image=image, phrases=["blue"], budget=64)
+        assert (answer["method"], answer["calibrated"]) == ("shapley", False)
+        assert answer["groundings"][0]["boxes"][0]["box"][0] > 200
+        assert answer["timings_ms"]["ground"] > 0
+        stored = await post(client, "/ground", image={"item": "red"}, phrases=["red"])
+        assert stored["method"] == "shapley"
+        cheap = await post(client, "/ground", image=image, phrases=["blue"], budget=0)
+        assert cheap["method"] == "patch_similarity"
+        for wrong, said in ((201, "at most 200"), (3, "fewer than 16")):
+            refused = await client.post("/ground", json={"image": image, "phrases": ["red"], "budget": wrong})
+            assert refused.status_code == 422
+            assert said in refused.text
+
+
+async def test_a_hundred_class_names_are_one_batch_of_texts_and_read_once(tmp_path: Path) -> None:
+    encoder = fake_encoder(regions=True)
+    inner, batches = encoder.engines["text_encoder"], []
+
+    class Counting:
+        provider = "fake"
+
+        def run(self, inputs, outputs=None):
+            batches.append(len(inputs["ids"]))
+            return inner.run(inputs, outputs)
+
+    encoder.engines["text_encoder"] = Counting()
+    async with serving(settings_for(tmp_path), encoder) as client:
+        image = {"base64": b64encode(two_squares()).decode()}
+        batches.clear()
+        names = ["red", "blue", *(f"thing {chr(97 + at % 26)} {at}" for at in range(98))]
+        first = await post(client, "/ground", image=image, phrases=names, top_k=10)
+        assert sum(batches) == 100
+        assert len(first["groundings"]) == 100
+        again = await post(client, "/ground", image=image, phrases=names, top_k=10)
+        assert sum(batches) == 100
+        assert again["groundings"] == first["groundings"]
+        assert again["method"] == "regions"
+
+
+async def test_a_stored_picture_is_grounded_without_looking_at_it_again(tmp_path: Path) -> None:
+    encoder = fake_encoder(regions=True)
+    inner, seen = encoder.engines["image_encoder"], []
+
+    class Counting:
+        provider = "fake"
+
+        def run(self, inputs, outputs=None):
+            seen.append(len(inputs["pixels"]))
+            return inner.run(inputs, outputs)
+
+    encoder.engines["image_encoder"] = Counting()
+    async with serving(settings_for(tmp_path, cache_bytes=0), encoder) as client:
+        await client.put("/galleries/default/items/two", files={"image": ("two.png", two_squares(), "image/png")})
+        seen.clear()
+        stored = await post(client, "/ground", image={"item": "two"}, phrases=["red", "blue"])
+        assert seen == []
+        sent = await post(
+            client, "/ground", image={"base64": b64encode(two_squares()).decode()}, phrases=["red", "blue"]
+        )
+        assert seen == [1]
+        for kept, fresh in zip(stored["groundings"], sent["groundings"], strict=True):
+            assert kept["boxes"][0]["box"] == pytest.approx(fresh["boxes"][0]["box"], abs=1)
+            assert kept["boxes"][0]["score"] == pytest.approx(fresh["boxes"][0]["score"], abs=0.01)
+        missing = await client.post("/ground", json={"image": {"item": "none"}, "phrases": ["red"]})
+        assert missing.status_code == 404
+
+
+async def test_the_server_looks_at_as_many_masked_pictures_as_the_runtime_does_by_itself() -> None:
+    assert Settings.model_fields["ground_budget"].default == DEFAULT_BUDGET

@@ -279,16 +279,16 @@ def test_what_fails(vernier: Vernier, bundle: Path, pictures: Path, gallery: Pat
 def test_scenes_are_drawn_and_evaluated(vernier: Vernier, bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "scenes"
     assert vernier("scenes", out, "--count", 8, "--seed", 3, "--split", "val").status == 0
-    assert {"captions.jsonl", "hard_negatives.jsonl", "grounding.jsonl", "image_pairs.jsonl", "images"} == {
-        path.name for path in out.iterdir()
-    }
+    lists = {"captions.jsonl", "hard_negatives.jsonl", "grounding.jsonl", "image_pairs.jsonl"}
+    assert {path.name for path in out.iterdir()} == {*lists, "detection.json", "images"}
     numbers = tmp_path / "numbers" / "out.json"
     ran = vernier(
         "eval", bundle, "--images", out / "images", "--retrieval", out / "captions.jsonl",
         "--hard-negatives", out / "hard_negatives.jsonl", "--grounding", out / "grounding.jsonl",
-        "--image-pairs", out / "image_pairs.jsonl", "--json", numbers,
+        "--image-pairs", out / "image_pairs.jsonl", "--detection", out / "detection.json", "--json", numbers,
     )  # fmt: skip
     assert ran.status == 0, ran.err
+    assert json.loads(numbers.read_text())["detection"]["count"] == 8
     result = json.loads(numbers.read_text())
     assert result["retrieval"]["text_to_image"]["count"] == 8
     assert "Retrieval" in ran.out
