@@ -19,7 +19,7 @@ import numpy as np
 from evaluation.pictures import open_picture
 from runtime.encoder import Encoder
 from runtime.errors import DataError, ImageError
-from runtime.grounding import DEFAULT_BUDGET, ground, method_of
+from runtime.grounding import ground
 
 Progress = Callable[[int, int], None]
 
@@ -53,6 +53,7 @@ def detect(
     truth: dict[str, Any],
     *,
     most_per_class: int = 10,
+    budget: int = 0,
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[int], list[Detected]]:
@@ -65,6 +66,7 @@ def detect(
         images: the folder of the pictures.
         truth: a COCO file, read.
         most_per_class: boxes of one class in one picture.
+        budget: as in `runtime.grounding.ground`.
         limit: at most so many pictures, the first ones.
         progress: called with (pictures done, pictures).
 
@@ -88,7 +90,9 @@ def detect(
             raise DataError(f"the picture {entry['file_name']} in {images} cannot be read ({error}).") from error
         pixels = encoder.image_input(picture)
         features = encoder.embed_pixels([pixels])
-        groundings = ground(encoder, features, names, texts=texts, pixels=pixels, top_k=most_per_class, threshold=0.0)
+        groundings = ground(
+            encoder, features, names, texts=texts, pixels=pixels, budget=budget, top_k=most_per_class, threshold=0.0
+        )
         width, height = entry["width"], entry["height"]
         for category, grounding in zip(truth["categories"], groundings, strict=True):
             for box in grounding.boxes:
@@ -146,6 +150,7 @@ def evaluate_detection(
     file: Path,
     images: Path,
     *,
+    budget: int = 0,
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -158,14 +163,13 @@ def evaluate_detection(
     if not images.is_dir():
         raise DataError(f"there is no folder of pictures at {images}.")
     truth = read_coco(file)
-    pictures, found = detect(encoder, images, truth, limit=limit, progress=progress)
+    pictures, found = detect(encoder, images, truth, budget=budget, limit=limit, progress=progress)
     whole = list(_whole_pictures(truth, pictures))
     at_hand = set(pictures)
     return {
         "count": len(pictures),
         "boxes": sum(a["image_id"] in at_hand for a in truth["annotations"]),
         "classes": len(truth["categories"]),
-        "method": method_of(encoder.manifest, budget=DEFAULT_BUDGET),
         **average_precision(truth, pictures, found),
         **{f"whole_image_{name}": value for name, value in average_precision(truth, pictures, whole).items()},
     }

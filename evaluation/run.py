@@ -45,6 +45,7 @@ from evaluation.readers import (
 from evaluation.sweep import Answers, Progress, sweep
 from runtime.encoder import Encoder
 from runtime.errors import DataError, UsageError
+from runtime.grounding import method_of
 
 OnItems = Callable[[Iterable[Item]], None]
 """Called with the items of a group."""
@@ -68,6 +69,7 @@ def evaluate(
     detection: Path | str | None = None,
     split: str | None = None,
     limit: int | None = None,
+    ground_budget: int = 0,
     num_threads: int = 0,
     progress: Progress | None = None,
     on_items: OnItems | None = None,
@@ -89,6 +91,8 @@ def evaluate(
         detection: classes with their boxes, in COCO's format; needs the extra `detection`.
         split: keep only the retrieval rows of this split.
         limit: at most so many rows of each file, the first ones.
+        ground_budget: masked pictures that are looked at to ground in each picture, where the bundle is two encoders
+            alone; so many more image passes a picture.
         num_threads: of the model, where it is loaded here; 0 leaves it to the engine.
         progress: called with (done, total) as pictures and captions are encoded.
         on_items: called with what became of each item, a group at a time.
@@ -123,13 +127,16 @@ def evaluate(
         near_duplicates=read_rows(near_duplicates, NearDuplicatesRow) if near_duplicates else (),
     ).first(limit)
     encoder = bundle if isinstance(bundle, Encoder) else Encoder.load(bundle, num_threads=num_threads)
-    if detection is None:
-        return evaluate_rows(encoder, rows, images=images, progress=progress, on_items=on_items)
-    detected = evaluate_detection(encoder, Path(detection), Path(images), limit=limit, progress=progress)
-    if rows.is_empty():
-        return {"bundle": _describe(encoder), "detection": detected}
-    found = evaluate_rows(encoder, rows, images=images, progress=progress, on_items=on_items)
-    return {**found, "detection": detected}
+    found: dict[str, Any] = {"bundle": _describe(encoder, ground_budget)}
+    if not rows.is_empty():
+        found = evaluate_rows(
+            encoder, rows, images=images, ground_budget=ground_budget, progress=progress, on_items=on_items
+        )
+    if detection is not None:
+        found["detection"] = evaluate_detection(
+            encoder, Path(detection), Path(images), budget=ground_budget, limit=limit, progress=progress
+        )
+    return found
 
 
 def evaluate_rows(
@@ -137,6 +144,7 @@ def evaluate_rows(
     rows: Rows,
     *,
     images: Path | str,
+    ground_budget: int = 0,
     progress: Progress | None = None,
     on_items: OnItems | None = None,
 ) -> dict[str, Any]:
@@ -161,14 +169,17 @@ def evaluate_rows(
         if progress is not None:
             progress(total - of + done, total)
 
-    answers = sweep(encoder, folder, questions, progress=on_pictures)
+    answers = sweep(encoder, folder, questions, budget=ground_budget, progress=on_pictures)
     for name, reason in answers.skipped.items():
         _log.warning("event=picture_skipped image=%s reason=%s", name, reason)
     groups = _groups(encoder, rows, captions, truths, answers, on_texts)
     if on_items is not None:
         for group in groups.values():
             on_items(group.items)
-    result: dict[str, Any] = {"bundle": _describe(encoder), **{name: group.numbers for name, group in groups.items()}}
+    result: dict[str, Any] = {
+        "bundle": _describe(encoder, ground_budget),
+        **{name: group.numbers for name, group in groups.items()},
+    }
     skipped = [{"image": name, "reason": reason} for name, reason in sorted(answers.skipped.items())]
     result["skipped"] = {"count": len(skipped), "pictures": skipped}
     if answers.unavailable:
@@ -211,12 +222,13 @@ def _groups(
     return groups
 
 
-def _describe(encoder: Encoder) -> dict[str, Any]:
+def _describe(encoder: Encoder, ground_budget: int) -> dict[str, Any]:
     return {
         "name": encoder.manifest.name,
         "space": encoder.space,
         "recipe": encoder.manifest.provenance.recipe,
         "judge": "match" if encoder.has_fusion else "dual",
+        "grounding": method_of(encoder.manifest, budget=ground_budget),
     }
 
 

@@ -131,6 +131,7 @@ def sweep(
     images: Path,
     questions: dict[str, Questions],
     *,
+    budget: int = 0,
     progress: Progress | None = None,
     seed: int = 0,
 ) -> Answers:
@@ -140,6 +141,7 @@ def sweep(
         encoder: the bundle.
         images: the folder that the pictures' names are relative to.
         questions: what to ask, by picture.
+        budget: masked pictures that are looked at to ground in each picture, where the bundle is two encoders alone.
         progress: called with (pictures done, pictures).
         seed: of the order of the pictures.
 
@@ -157,7 +159,7 @@ def sweep(
         turn = _take_turn(encoder, images, some, answers, to_proofread=to_proofread)
         _refuse_too_many_skipped(images, answers, of=len(names))
         if turn is not None:
-            _answer(encoder, turn, questions, answers)
+            _answer(encoder, turn, questions, answers, budget=budget)
         done += len(part)
         if progress is not None:
             progress(done, len(names))
@@ -202,11 +204,11 @@ def _too_many_broken(images: Path, answers: Answers, *, of: int) -> DataError:
     )
 
 
-def _answer(encoder: Encoder, turn: _Turn, questions: dict[str, Questions], answers: Answers) -> None:
+def _answer(encoder: Encoder, turn: _Turn, questions: dict[str, Questions], answers: Answers, *, budget: int) -> None:
     asked = [questions[name] for name in turn.names]
     _score_all(encoder, turn, asked, answers)
     for at, (name, question) in enumerate(zip(turn.names, asked, strict=True)):
-        _ground_all(encoder, turn, at, question.phrases, answers)
+        _ground_all(encoder, turn, at, question.phrases, answers, budget=budget)
         _point_all(encoder, turn, at, question.mentions, answers)
         partner = turn.partner(at)
         for text, judged in _judge(encoder, turn.one(at), question.proofs).items():
@@ -242,12 +244,14 @@ def _score_pairs(encoder: Encoder, texts: TextFeatures, images: ImageFeatures) -
     return dual, encoder.match_scores(texts, images) if encoder.has_fusion else dual
 
 
-def _ground_all(encoder: Encoder, turn: _Turn, at: int, phrases: Iterable[str], answers: Answers) -> None:
+def _ground_all(
+    encoder: Encoder, turn: _Turn, at: int, phrases: Iterable[str], answers: Answers, *, budget: int
+) -> None:
     phrases = list(phrases)
     if not phrases or "grounding" in answers.unavailable:
         return
     try:
-        found = ground(encoder, turn.one(at), phrases, pixels=turn.pixels[at], threshold=0.0)
+        found = ground(encoder, turn.one(at), phrases, pixels=turn.pixels[at], budget=budget, threshold=0.0)
     except GraphMissingError as error:
         answers.unavailable["grounding"] = str(error)
         return

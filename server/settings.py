@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     max_judged_words: int = Field(default=100, ge=1, description="words of a text to proofread or to find phrases in")
     max_texts: int = Field(default=256, ge=1, description="inputs, queries or phrases of one request")
     ground_budget: int = Field(
-        default=192,
+        default=64,
         ge=0,
         description="masked pictures that a grounding looks at where the bundle is two encoders alone and the request "
         "names no budget",

@@ -30,7 +30,7 @@ Bools = NDArray[np.bool_]
 Game = Callable[[Bools], NDArray[np.float64]]
 """Values of coalitions: [coalitions, players] gives [coalitions, dim]."""
 
-DEFAULT_BUDGET = 192
+DEFAULT_BUDGET = 64
 """Masked pictures that are looked at where the caller names no number."""
 
 LEAST_BUDGET = 16

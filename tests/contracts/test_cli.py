@@ -49,7 +49,7 @@ COMMANDS = {
     "eval": {
         "bundle", "--suite", "--retrieval", "--hard-negatives", "--grounding", "--judgements", "--image-pairs",
         "--statements", "--mentions", "--occlusions", "--near-duplicates", "--detection", "--images", "--split",
-        "--limit", "--data", "--json", "--items", "--report", "--threads",
+        "--limit", "--data", "--json", "--items", "--report", "--ground-budget", "--threads",
     },
     "doctor": {"--bundle", "--gallery", "--host", "--port", "--json"},
 }  # fmt: skip

@@ -47,6 +47,15 @@ def evaluate(
     report: Annotated[
         _File, typer.Option(metavar="OUT", help="Write a page of tables and plots there, as HTML.")
     ] = None,
+    ground_budget: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Masked pictures to look at for each picture that is grounded in, where the bundle is two encoders "
+            "alone; 0 grounds by the similarity of patches.",
+            min=0,
+        ),
+    ] = 0,
     threads: Annotated[
         int, typer.Option(metavar="N", help="Threads of the model; 0 leaves it to the engine.", min=0)
     ] = 0,
@@ -74,8 +83,10 @@ def evaluate(
         _check_detection()
     found: list[Item] = []
     if suite is not None:
-        if given or images or split or limit:
-            raise UsageError("a suite names its files itself; leave --images, --split, --limit and the files out.")
+        if given or images or split or limit or ground_budget:
+            raise UsageError(
+                "a suite names its files itself; leave --images, --split, --limit, --ground-budget and the files out."
+            )
         result, pictures = _evaluate_suite(bundle, suite, data=data, threads=threads, found=found)
     elif data is not None:
         raise UsageError("--data is what a suite's paths are relative to; name a --suite too.")
@@ -84,7 +95,16 @@ def evaluate(
             raise UsageError("there is nothing to evaluate; name --suite, or at least one file such as --retrieval.")
         if images is None:
             raise UsageError("name the folder of the pictures with --images.")
-        result = _evaluate(bundle, given, images=images, split=split, limit=limit, threads=threads, found=found)
+        result = _evaluate(
+            bundle,
+            given,
+            images=images,
+            split=split,
+            limit=limit,
+            ground_budget=ground_budget,
+            threads=threads,
+            found=found,
+        )
         pictures = {"": images}
     if json != Path("-"):
         say(render(result).rstrip())
@@ -120,6 +140,7 @@ def _evaluate(
     images: Path,
     split: str | None,
     limit: int | None,
+    ground_budget: int,
     threads: int,
     found: "list[Item]",
 ) -> dict[str, Any]:
@@ -133,6 +154,7 @@ def _evaluate(
             **files,
             split=split,
             limit=limit,
+            ground_budget=ground_budget,
             num_threads=threads,
             progress=hook,
             on_items=found.extend,

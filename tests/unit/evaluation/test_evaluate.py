@@ -276,22 +276,20 @@ def test_nothing_heavy_is_imported():
     assert done.stdout.strip() == "[]"
 
 
-def test_a_bundle_that_cannot_ground_says_so_and_does_the_rest(images, files):
+def test_a_bundle_that_cannot_ground_says_so_and_does_the_rest_unless_it_may_mask(images, files):
     encoder = fake_encoder(fusion=False)
-    with_patches = encoder.engines["image_encoder"]
-
-    class WithoutPatchEmbeddings:
-        provider = with_patches.provider
-
-        def run(self, inputs, outputs=None):
-            given = with_patches.run(inputs, outputs)
-            return {name: array for name, array in given.items() if name != "patch_embeddings"}
-
-    encoder.engines["image_encoder"] = WithoutPatchEmbeddings()
-    result = evaluate(encoder, images=images, retrieval=files["retrieval"], grounding=files["grounding"])
+    seen = encoder.manifest.graphs["image_encoder"]
+    outputs = tuple(output for output in seen.outputs if output.name != "patch_embeddings")
+    graphs = {**encoder.manifest.graphs, "image_encoder": seen.model_copy(update={"outputs": outputs})}
+    encoder.manifest = encoder.manifest.model_copy(update={"graphs": graphs})
+    files_of = {"retrieval": files["retrieval"], "grounding": files["grounding"]}
+    result = evaluate(encoder, images=images, **files_of)
     assert result["retrieval"]["text_to_image"]["r@1"] == 1
     assert "grounding" not in result
     assert "cannot ground" in result["unavailable"]["grounding"]
+    masked = evaluate(encoder, images=images, **files_of, limit=2, ground_budget=32)
+    assert masked["grounding"]["count"] == 2
+    assert masked["bundle"]["grounding"] == "shapley"
 
 
 def test_without_another_caption_image_pairs_have_no_blind_control(images, files):

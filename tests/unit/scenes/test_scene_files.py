@@ -45,7 +45,9 @@ def test_there_is_a_picture_and_a_changed_picture_for_every_line(written):
     names = [f"{number:06d}.png" for number in range(COUNT)]
     assert sorted(path.name for path in (written / "images").glob("*.png")) == names
     assert sorted(path.name for path in (written / "images" / "negatives").glob("*.png")) == names
-    assert sorted(path.name for path in written.iterdir()) == sorted(["images", *(f"{f}.jsonl" for f in FILES)])
+    assert sorted(path.name for path in written.iterdir()) == sorted(
+        ["images", "detection.json", *(f"{f}.jsonl" for f in FILES)]
+    )
     for path in (written / "images").rglob("*.png"):
         with Image.open(path) as picture:
             assert (picture.mode, picture.size) == ("RGB", (64, 64))
@@ -89,7 +91,43 @@ def test_grounding_has_a_line_for_every_phrase(written):
         for row in rows(written, "captions")
         for phrase in found[row["image"]].phrases
     ]
-    assert [{key: value for key, value in line.items() if key != "rivals"} for line in lines] == expected
+    assert [{key: line[key] for key in ("image", "phrase", "boxes")} for line in lines] == expected
+
+
+def test_absent_phrases_name_no_kind_and_colour_of_the_picture(written):
+    found = things_by_caption(written)
+    names = [row["image"] for row in rows(written, "captions")]
+    for before, name in zip([None, *names], names, strict=False):
+        absent = [phrase for line in rows(written, "grounding") if line["image"] == name for phrase in line["absent"]]
+        here = {(thing.kind, thing.colour) for thing in found[name].objects}
+        other = found[before] if before else None
+        expected = (
+            []
+            if other is None
+            else [
+                phrase.text
+                for phrase in other.phrases
+                if (other.objects[phrase.thing].kind, other.objects[phrase.thing].colour) not in here
+            ]
+        )
+        assert sorted(absent) == sorted(expected)
+
+
+def test_every_thing_is_in_the_coco_file(written):
+    found = things_by_caption(written)
+    truth = json.loads((written / "detection.json").read_text())
+    names = {category["id"]: category["name"] for category in truth["categories"]}
+    assert sorted(names) == list(range(1, len(names) + 1))
+    for entry in truth["images"]:
+        scene = found[entry["file_name"]]
+        expected = [
+            (scene.world.kinds[thing.kind][0], [x0, y0, x1 - x0, y1 - y0])
+            for thing in scene.objects
+            for x0, y0, x1, y1 in thing.boxes_px
+        ]
+        listed = [row for row in truth["annotations"] if row["image_id"] == entry["id"]]
+        assert [(names[row["category_id"]], row["bbox"]) for row in listed] == expected
+        assert (entry["width"], entry["height"]) == scene.image.size
 
 
 def test_a_rival_is_another_thing_of_the_same_kind(written):
