@@ -10,7 +10,7 @@ it. What it does:
   "*cat* and *dog*".
 - Words of place are no things: "left of", "on the top of", "in the background". Before a noun they are adjectives: "the
   *top shelf*".
-- Words for the picture itself are no things in it: "a picture of a *dog*".
+- Words for the picture itself are no things in it: "a black and white picture of a *dog*".
 
 What it does not do: it has no parser and no part-of-speech tagger. A verb that is in no list and ends in nothing that
 tells it from a noun stays in the phrase, a noun in the list of verbs is lost where no article or adjective precedes
@@ -180,11 +180,15 @@ def _belong_together(text: str, listed: Sequence[Word], one: tuple[int, int], ot
     if between == ["of"] and gap == "of":
         return last in _GATHERS
     is_described = all(word.text.lower() in _ADJECTIVES for word in listed[one[0] : one[1] + 1])
-    return is_described and gap in ("and", "or", ",", ", and") and after[0] in _ADJECTIVES
+    describes = after[0] in _ADJECTIVES and any(word not in _ADJECTIVES for word in after)
+    return is_described and describes and gap in ("and", "or", ",", ", and")
 
 
 def _is_of_the_picture(listed: Sequence[Word], run: tuple[int, int]) -> bool:
-    return listed[run[1]].text.lower() in _PICTURES
+    if listed[run[1]].text.lower() not in _PICTURES:
+        return False
+    is_of = run[1] + 1 < len(listed) and listed[run[1] + 1].text.lower() == "of"
+    return run[0] == run[1] or is_of
 
 
 def _is_only_a_place(listed: Sequence[Word], run: tuple[int, int]) -> bool:

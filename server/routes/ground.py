@@ -64,7 +64,7 @@ async def ground(request: Request, service: ServiceOf, timings: TimingsOf) -> Re
         image_size=picture.size_px,
         method=found[0].method if found else None,
         calibrated=method is not None and is_calibrated(manifest, method),
-        heatmap_method=None if asked.heatmap == "none" else _map_method(service.encoder, method),
+        heatmap_method=None if asked.heatmap == "none" else _map_method(service.encoder, asked, method),
         timings_ms=timings.milliseconds(),
     )
     return json_answer(answer)
@@ -111,9 +111,9 @@ def _phrases(service: Service, asked: GroundRequest) -> list[Phrase]:
     return [Phrase(phrase, 0, len(phrase)) for phrase in phrases]
 
 
-def _map_method(encoder: Encoder, method: Method | None) -> str | None:
-    """Name how phrases are mapped: where pictures were masked to find them, by what that showed."""
-    return method if method == "shapley" else map_method_of(encoder.manifest)
+def _map_method(encoder: Encoder, asked: GroundRequest, method: Method | None) -> str | None:
+    """Name how maps are made: where pictures were masked to find phrases alone, by what that showed."""
+    return method if method == "shapley" and not asked.words else map_method_of(encoder.manifest)
 
 
 async def _maps(
@@ -127,14 +127,13 @@ async def _maps(
     """Map phrases, and words where they are asked for; None for each phrase when no heat map is."""
     if asked.heatmap == "none":
         return [None] * len(phrases), []
+    if _map_method(service.encoder, asked, method) == "shapley":
+        return [grounding.heat for grounding in found], []
     engines, features = service.engines, picture.features
-    of_words = engines.word_maps(features, asked.text) if asked.words and asked.text is not None else None
-    if method == "shapley":
-        return [grounding.heat for grounding in found], await of_words if of_words else []
     of_phrases = engines.phrase_maps(features, [phrase.text for phrase in phrases])
-    if of_words is None:
+    if not asked.words or asked.text is None:
         return await of_phrases, []
-    return await asyncio.gather(of_phrases, of_words)
+    return await asyncio.gather(of_phrases, engines.word_maps(features, asked.text))
 
 
 def _grounding(

@@ -84,6 +84,7 @@ def without_article(phrase: str) -> str:
         ("A brown and white dog and a black cat", ["brown and white dog", "black cat"]),
         ("two big, heavy boxes", ["two big, heavy boxes"]),
         ("cat and dog", ["cat", "dog"]),
+        ("red and blue", ["red", "blue"]),
         # compounds
         ("a man at a large dining table", ["man", "large dining table"]),
         ("a garden swimming pool", ["garden", "pool"]),
