@@ -89,7 +89,7 @@ def _ask(client: httpx.Client) -> dict[str, Any]:
                 ("stored", {"json": {"image": {"item": str(at)}, "phrases": PHRASES}}),
             ):
                 since = time.perf_counter()
-                answer = client.post("/ground", **body).raise_for_status().json()  # type: ignore[arg-type]
+                answer = client.post("/ground", **body).raise_for_status().json()
                 if turn > 0:  # the first warms up
                     took[way].append(1e3 * (time.perf_counter() - since))
                 method = answer["method"]

@@ -20,10 +20,13 @@ from server.openapi import body_of
 from server.pictures import decoded, item_picture, one_picture, picture_bytes, unknown_item
 from server.plain_route import PlainRoute
 from server.schemas.ground import GroundAnswer, GroundedBox, GroundedWord, GroundRequest, PhraseGrounding
+from server.schemas.search import Explained
 from server.seeing import Seen, see
 from server.service import Service
 from server.texts import check_texts
 from server.timings import Timings
+
+_REGIONS: tuple[Explained, ...] = ("regions",)
 
 router = APIRouter(tags=["look closer"], route_class=PlainRoute)
 
@@ -83,8 +86,8 @@ def _budget(service: Service, asked: GroundRequest) -> int:
 
 async def _kept(service: Service, asked: GroundRequest, item: str, timings: Timings) -> Seen:
     """Return what a gallery keeps of a stored picture; where it keeps too little, the picture is looked at."""
-    with timings.stage("look_up"):
-        parts = to_explain(service.encoder, ("regions",), with_heatmaps=asked.heatmap != "none")
+    with timings.stage("store"):
+        parts = to_explain(service.encoder, _REGIONS, with_heatmaps=asked.heatmap != "none")
         found = await features_of_hits(service, service.galleries.get(asked.gallery), [item], parts, to_proofread=False)
     if found is None:
         await item_picture(service, asked.gallery, item)  # says what is missing: the item or its picture
