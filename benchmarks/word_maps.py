@@ -5,7 +5,8 @@
     python -m benchmarks.word_maps time BUNDLE CHECKPOINT [--json OUT]
 
 `pointing`: share of phrases whose map is hottest within a true box, for each way that the bundle allows, beside the
-middle of the picture and another phrase's map (as `vernier eval`). `words`: the same for every word of a phrase within
+middle of the picture and another phrase's map (as `vernier eval`); and how much of a map's heat lies within the boxes,
+beside the boxes' share of the picture. `words`: the same for every word of a phrase within
 a drawn scene's caption, shown as it is served (with its phrase), and by itself. `time`: the `word_maps` graph in ONNX
 Runtime against the same maps by PyTorch's autograd, in turn on one thread, and the fusion graph, which is what the
 cheaper way costs.
@@ -16,13 +17,15 @@ import json
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.index import provenance
-from evaluation.grounding import GroundedRow, compare, hottest, is_in, summarise
+from evaluation.grounding import Box, GroundedRow, compare, hottest, is_in, summarise
 from evaluation.pictures import open_picture
 from evaluation.readers import GroundingRow, read_rows
 from runtime.encoder import Encoder, ImageFeatures
@@ -87,6 +90,7 @@ def pointing(encoder: Encoder, rows: list[GroundingRow], folder: Path) -> dict[s
         of_picture[row.image].append(row)
     transform = encoder.manifest.image.transform()
     grounded: dict[str, list[GroundedRow]] = defaultdict(list)
+    inside: dict[str, list[float]] = defaultdict(list)
     for group, (name, asked) in enumerate(of_picture.items()):
         picture = open_picture(folder, name)
         image = encoder.embed_images([picture])
@@ -94,12 +98,27 @@ def pointing(encoder: Encoder, rows: list[GroundingRow], folder: Path) -> dict[s
         for method in allowed(encoder, image):
             heats = phrase_maps(encoder, image, [row.phrase for row in asked], method=method)
             for row, heat in zip(asked, heats, strict=True):
+                inside[method].append(_share_inside(heat, row.boxes))
+                inside["area of the boxes"].append(_share_inside(np.ones_like(heat), row.boxes))
                 x, y = hottest(heat)
                 x, y, *_ = transform.box_in_picture((x, y, x, y), width_px=width_px, height_px=height_px)
                 grounded[method].append(
                     GroundedRow(truth=row.boxes, box=None, point=(x, y), phrase=row.phrase, group=group)
                 )
-    return {"ways": {way: _of_points(summarise(found, compare(found))) for way, found in grounded.items()}}
+    return {
+        "ways": {way: _of_points(summarise(found, compare(found))) for way, found in grounded.items()},
+        "heat_inside": {way: round(float(np.mean(shares)), 4) for way, shares in inside.items()},
+    }
+
+
+def _share_inside(heat: NDArray[np.float32], boxes: Sequence[Box]) -> float:
+    """How much of a map's heat lies in boxes (fractions of the picture, which is squashed to the map)."""
+    fine = np.kron(heat, np.ones((8, 8), np.float32))
+    rows, columns = fine.shape
+    is_in_one = np.zeros(fine.shape, bool)
+    for x0, y0, x1, y1 in boxes:
+        is_in_one[round(y0 * rows) : round(y1 * rows), round(x0 * columns) : round(x1 * columns)] = True
+    return float(fine[is_in_one].sum() / max(float(fine.sum()), 1e-12))
 
 
 def _of_points(numbers: dict[str, Any]) -> dict[str, Any]:

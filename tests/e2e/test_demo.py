@@ -1,5 +1,7 @@
 """What `make serve` serves, in a real browser: the committed bundle over drawn scenes; and photos where they are."""
 
+import base64
+import io
 import json
 import os
 import signal
@@ -11,9 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from evaluation.grounding import hottest, is_in
+from scenes import generate
 from tests.conftest import ROOT
 from tests.e2e.conftest import free_port
 from tests.e2e.pages import find, keep
@@ -69,6 +74,27 @@ def scenes_of(url: str) -> list[tuple[str, str]]:
     """(id, caption) of the first forty items."""
     items = httpx.get(f"{url}/galleries/default/items", params={"limit": 40}).json()["items"]
     return [(item["id"], item["metadata"]["caption"]) for item in items]
+
+
+def test_words_are_where_they_are_drawn(demo: str) -> None:
+    """Over a real socket, on scenes whose truth is known: the hottest place of a phrase lies in its thing."""
+    hits = []
+    for number in range(12):
+        scene = generate(3, number, split="test", size_px=192)
+        stream = io.BytesIO()
+        scene.image.save(stream, "PNG")
+        image = {"base64": base64.b64encode(stream.getvalue()).decode()}
+        asked = {"image": image, "phrases": [phrase.text for phrase in scene.phrases], "heatmap": "grid"}
+        answer = httpx.post(f"{demo}/ground", json=asked).json()
+        assert answer["heatmap_method"] == "grad_cam"
+        for phrase, grounding in zip(scene.phrases, answer["groundings"], strict=True):
+            point = hottest(np.asarray(grounding["heatmap"]))
+            hits.append(any(is_in(point, box) for box in phrase.boxes))
+    assert np.mean(hits) > 0.75
+    text = {"text": scene.caption, "top_k": 1, "explain": True, "heatmap": "grid"}
+    found = httpx.post(f"{demo}/search", json=text).json()
+    assert found["heatmap_method"] == "grad_cam"
+    assert all(len(word["heatmap"]) == 8 for word in found["hits"][0]["words"])
 
 
 def test_a_caption_finds_its_scene(demo: str) -> None:

@@ -18,7 +18,7 @@ _COLOURS = ("#d6293e", "#0a6ed1", "#a85b00", "#1f7a1f", "#7a3fc4", "#007a7a", "#
 """One per phrase; white text on each has a contrast of at least 4.5."""
 
 _LEAST_PX = 480
-_HEAT_STRENGTH = 0.65
+_HEAT_STRENGTH = 0.85
 
 
 class _Label(NamedTuple):
