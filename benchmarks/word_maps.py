@@ -17,7 +17,8 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -183,10 +184,10 @@ def timed(encoder: Encoder, checkpoint: Path) -> dict[str, Any]:
         }
         tensors = [torch.from_numpy(value) for value in given.values()]
         tensors[1] = tensors[1].bool()
-        ways = {
-            "word_maps graph": lambda given=given: encoder.engines["word_maps"].run(given),
-            "fusion graph": lambda given=given: encoder.engines["fusion"].run(given, ("relevance",)),
-            "pytorch autograd": lambda tensors=tensors: by_autograd(model, *tensors),
+        ways: dict[str, Callable[[], object]] = {
+            "word_maps graph": partial(encoder.engines["word_maps"].run, given),
+            "fusion graph": partial(encoder.engines["fusion"].run, given, ("relevance",)),
+            "pytorch autograd": partial(by_autograd, model, *tensors),
         }
         times: dict[str, list[float]] = defaultdict(list)
         for turn in range(ROUNDS + 3):
