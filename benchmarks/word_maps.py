@@ -177,7 +177,7 @@ def timed(encoder: Encoder, checkpoint: Path) -> dict[str, Any]:
     patches = encoder.manifest.image.patch_rows * encoder.manifest.image.patch_columns
     found: dict[str, Any] = {}
     for batch in BATCHES:
-        given = {
+        given: dict[str, NDArray[Any]] = {
             "word_tokens": rng.normal(size=(batch, LENGTH, width)).astype(np.float32),
             "mask": np.ones((batch, LENGTH), np.int64),
             "patch_tokens": rng.normal(size=(batch, patches, model.image_encoder.width)).astype(np.float32),
