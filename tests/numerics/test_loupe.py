@@ -23,6 +23,7 @@ from training.objectives.box_game import BoxGameConfig, box_losses, box_masks, d
 from training.objectives.games import SemanticsGame, TokenGame, pair_teams
 from training.objectives.loupe import Loupe, LoupeConfig, is_region
 from training.objectives.phrase_alignment import (
+    PhraseTable,
     confidence_shares,
     contrast_loss,
     fsa_loss,
@@ -146,12 +147,14 @@ def test_fsa_weighs_pairs_by_their_interaction_and_drops_what_plays_against():
     assert fsa_loss(to_phrases, to_regions, interactions, regions, phrases).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_confidence_is_the_best_interaction_beside_the_pictures_best():
-    interactions = torch.tensor([[[0.4, -0.1], [0.1, 0.2], [-0.3, -0.1], [0.9, 0.9]], [[-0.1, 9.0]] * 4])
-    regions = torch.tensor([[True, True, True, False], [True] * 4])
-    phrases = torch.tensor([[True, True], [True, False]])
-    found = confidence_shares(interactions, regions, phrases)
-    torch.testing.assert_close(found, torch.tensor([[1.0, 0.5, 0.0, 0.0], [0.0] * 4]))
+def test_confidence_is_what_a_box_has_of_a_phrase_beside_the_box_that_has_most():
+    similarity = torch.randn(2, 3, 4)
+    table = PhraseTable(phrases=torch.tensor([[0, 2], [0, 0]]), is_phrase=torch.tensor([[True, True], [False, False]]))
+    found, is_known = confidence_shares(similarity, table)
+    shares = torch.softmax(similarity[0, [0, 2]], dim=1)
+    most = [max(shares[0, box].item(), shares[1, box].item()) for box in range(4)]
+    torch.testing.assert_close(found[0], torch.tensor([value / max(most) for value in most]))
+    assert is_known.tolist() == [[True] * 4, [False] * 4]
 
 
 def test_targets_are_constants():
@@ -287,17 +290,28 @@ def test_boxes_are_drawn_among_those_that_are_like_the_phrase():
     torch.testing.assert_close(draw_boxes(boxes, similarity), torch.stack([boxes[0, 4], boxes[1, 2]]))
 
 
-def test_the_box_game_trains_boxes_and_nothing_else():
+def test_the_box_game_trains_boxes_and_its_outside_nothing_else():
     model, batch = looking_model(), phrased_batch()
     assert batch.phrases is not None
     phrases = torch.nn.functional.normalize(torch.randn(2, 8), dim=-1)
     boxes = torch.tensor([[0.2, 0.2, 0.7, 0.8], [0.1, 0.3, 0.5, 0.6]], requires_grad=True)
-    losses = box_losses(model, batch.pixels[:2], boxes, phrases, temperature=0.1, config=BoxGameConfig())
-    losses.outside.backward()
+    losses = box_losses(
+        model,
+        batch.pixels[:2],
+        boxes,
+        phrases,
+        torch.tensor([0, 1]),
+        is_same=torch.zeros(2, 2, dtype=torch.bool),
+        temperature=0.1,
+        config=BoxGameConfig(),
+    )
+    losses.outside.backward(retain_graph=True)
     assert boxes.grad is not None
     assert (boxes.grad.abs() > 0).all()
     assert all(weight.grad is None for weight in model.parameters())
     assert all(weight.requires_grad for weight in model.parameters())
+    losses.inside.backward()
+    assert any(weight.grad is not None for weight in model.image_encoder.parameters())
     expected = (math.sqrt(math.sqrt(0.5 * 0.6)) + math.sqrt(math.sqrt(0.4 * 0.3))) / 2
     assert losses.side.item() == pytest.approx(expected, rel=1e-5)
 

@@ -1,15 +1,16 @@
-"""The box game: a box is right for a phrase when the thing is not seen without it and no smaller box would do.
+"""The box game: a box is right for a phrase when the thing is seen inside it and is not seen without it.
 
 Ours: LOUPE (NeurIPS 2022) leaves open how its losses reach a box's width and height. Its token-level game hides
 patches; this one hides pixels, softly along the box's border, so that what a picture is worth for a phrase has a
 gradient with respect to the box:
 
+    inside   cross-entropy of the phrase among the batch's phrases, for the picture of which only the box is left
     outside  cosine of the phrase with the picture without the box, over the temperature
     side     the root of the box's (geometric) mean side: as little as is needed, or the whole picture would be best
 
-The root makes a tenth of a small thing's side cost nearly as much as a tenth of a large one's; the logarithm would make
-it cost the same, and a box of no size the cheapest of all. No box is given: the boxes of a phrase are drawn by how
-alike their regions are to it.
+The root makes a tenth of a small thing's side cost nearly as much as a tenth of a large one's. Without `inside` a box
+that is not where its thing is shrinks to nothing. No box is given: the boxes of a phrase are drawn by how alike their
+regions are to it.
 """
 
 import contextlib
@@ -17,10 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from training.model.pair_model import PairModel
+from training.model.transformer import MASKED
 
 _LEAST_AREA = 1e-6
 
@@ -29,9 +32,10 @@ _LEAST_AREA = 1e-6
 class BoxGameConfig:
     """How boxes are drawn tight."""
 
-    pairs: int = 40  # phrases of a step for which a box is tried: a pass of the image encoder each
-    outside: float = 0.25  # weight of the picture without the box
-    side: float = 3.5  # weight of the box's size: with these, true boxes of drawn scenes are the cheapest of any scale
+    pairs: int = 24  # phrases of a step for which a box is tried: two passes of the image encoder each
+    inside: float = 0.5  # weight of the picture inside the box
+    outside: float = 0.3  # weight of the picture without the box
+    side: float = 4.0  # weight of the box's size: with these, true boxes of drawn scenes are the cheapest of any scale
     border_px: float = 1.0  # softness of a box's border
 
 
@@ -39,12 +43,13 @@ class BoxGameConfig:
 class BoxLosses:
     """What the boxes of some phrases cost."""
 
+    inside: Float[Tensor, ""]
     outside: Float[Tensor, ""]
     side: Float[Tensor, ""]
 
     def weighed(self, config: BoxGameConfig) -> Float[Tensor, ""]:
         """The sum."""
-        return config.outside * self.outside + config.side * self.side
+        return config.inside * self.inside + config.outside * self.outside + config.side * self.side
 
 
 def box_masks(
@@ -76,31 +81,43 @@ def box_losses(
     model: PairModel,
     pixels: Float[Tensor, "tried 3 height width"],
     boxes: Float[Tensor, "tried 4"],
-    phrases: Float[Tensor, "tried dim"],
+    phrases: Float[Tensor, "phrases dim"],
+    own: Int[Tensor, " tried"],
     *,
+    is_same: Bool[Tensor, "tried phrases"],
     temperature: float,
     config: BoxGameConfig,
 ) -> BoxLosses:
     """What some boxes cost.
 
-    The boxes alone are trained: an encoder that learned from pictures with holes would learn to see the holes.
+    The picture without the box trains the box alone: an encoder that learned from it would learn to see holes.
 
     Args:
         model: encodes the pictures.
         pixels: the picture of each box.
         boxes: in fractions of the picture.
-        phrases: embedding of the phrase that each box is for.
+        phrases: embeddings of all phrases of the batch.
+        own: which of them each box is for.
+        is_same: which of them say the same as a box's own.
         temperature: what cosines are divided by.
         config: weights and softness.
     """
     masks = box_masks(boxes.float(), height=pixels.shape[2], width=pixels.shape[3], border_px=config.border_px)
+    inside = _embed(model, pixels * masks)
     with frozen(model):
-        without = model.encode_images((pixels * (1 - masks)).contiguous(memory_format=torch.channels_last)).embedding
+        outside = _embed(model, pixels * (1 - masks))
+    similarity = inside @ phrases.T / temperature
+    others_alike = is_same & ~F.one_hot(own, len(phrases)).bool()
     sides = boxes[:, 2:] - boxes[:, :2]
     return BoxLosses(
-        outside=(without.float() * phrases.detach()).sum(dim=-1).mean() / temperature,
+        inside=F.cross_entropy(similarity.masked_fill(others_alike, MASKED), own),
+        outside=(outside * phrases[own].detach()).sum(dim=-1).mean() / temperature,
         side=sides.prod(dim=-1).clamp(min=_LEAST_AREA).pow(0.25).mean(),
     )
+
+
+def _embed(model: PairModel, pixels: Tensor) -> Float[Tensor, "images dim"]:
+    return model.encode_images(pixels.contiguous(memory_format=torch.channels_last)).embedding.float()
 
 
 @contextlib.contextmanager

@@ -102,14 +102,18 @@ def fsa_loss(
 
 
 def confidence_shares(
-    interactions: Float[Tensor, "images regions phrases"],
-    is_region: Bool[Tensor, "images regions"],
-    is_phrase: Bool[Tensor, "images phrases"],
-) -> Float[Tensor, "images regions"]:
-    """How well each region plays with the phrase that it plays best with, beside the best region of its picture: 0..1.
+    similarity: Float[Tensor, "images phrases boxes"], table: PhraseTable
+) -> tuple[Float[Tensor, "images boxes"], Bool[Tensor, "images boxes"]]:
+    """What each box has of the phrase that it has most of, beside the box of its picture that has most: 0..1.
 
-    Ours; the targets of a confidence's cross-entropy. A picture in which none plays well gives zeros.
+    Ours; the targets of a confidence's cross-entropy, and which of them are known: those of pictures with a phrase.
+
+    Args:
+        similarity: of every picture's boxes with all phrases of the batch, cosines over the temperature.
+        table: the phrases of each picture.
     """
-    is_pair = is_region[:, :, None] & is_phrase[:, None]
-    best = torch.where(is_pair, interactions, 0.0).amax(dim=2).clamp(min=0.0)
-    return best / best.amax(dim=1, keepdim=True).clamp(min=1e-6)
+    pictures = torch.arange(len(similarity), device=similarity.device)[:, None]
+    own = torch.softmax(similarity[pictures, table.phrases].detach().float(), dim=2)
+    most = torch.where(table.is_phrase[:, :, None], own, 0.0).amax(dim=1)
+    is_known = table.is_phrase.any(dim=1, keepdim=True).expand_as(most)
+    return most / most.amax(dim=1, keepdim=True).clamp(min=1e-6), is_known
