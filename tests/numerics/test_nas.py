@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from tests.numerics.small import MODEL, small_batch, small_model, small_tokenizer
 from training.data.batch import EditedTexts, PairBatch, WrongWords
+from training.encoding import PairsEncoding
 from training.model import PairFeatures, PairModel, VisualDictionaryConfig
 from training.model.momentum import MomentumConfig, MomentumModel
 from training.objectives import ComposedObjective, NasConfig, WeightedObjective
@@ -271,6 +273,28 @@ def test_a_few_steps_lower_the_loss_and_move_the_dictionary():
     assert reports[0]["dictionary/perplexity"] == 0.0
     assert reports[-1]["dictionary/perplexity"] > 1.0
     assert reports[-1]["nas/steps_with_pictures"] == 23.0  # it begins after the first step, and counts afterwards
+
+
+def test_encoding_in_parts_has_the_gradients_of_the_whole():
+    batch = edited_batch()
+    assert batch.edits is not None
+
+    def gradients(parts: int) -> dict[str, torch.Tensor]:
+        model = nas_model()
+        encoding = PairsEncoding(model, batch, parts=parts, autocast=nullcontext)
+        edited = model.encode_texts(batch.edits.ids, batch.edits.mask)  # type: ignore[union-attr]
+        torch.manual_seed(3)
+        objective = NasConfig(augmentation=AUGMENTATION).build(model)
+        output = objective(model, batch, dataclasses.replace(encoding.features, edited=edited))
+        output.loss.backward()  # type: ignore[no-untyped-call]
+        encoding.backward()
+        return {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+
+    whole, parts = gradients(1), gradients(2)
+    assert whole.keys() == parts.keys()
+    assert any(name.startswith("image_encoder.") for name in whole)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, atol=1e-5, rtol=1e-4)
 
 
 def test_what_is_missing_is_said():
