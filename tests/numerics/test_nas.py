@@ -59,7 +59,7 @@ def features_of(model: PairModel, batch: PairBatch) -> PairFeatures:
 def test_relevance_is_the_mean_of_two_scaled_cosines():
     unit = F.normalize(torch.randn(2, 5, 4), dim=-1)
     text, image = (F.normalize(torch.randn(2, 4), dim=-1) for _ in range(2))
-    found = relevance_of(unit, text, image)
+    found, weighed = (relevance_of(unit, text, image, text_share=share) for share in (0.5, 0.75))
     for pair in range(2):
         scaled = []
         for of in (text[pair], image[pair]):
@@ -68,6 +68,8 @@ def test_relevance_is_the_mean_of_two_scaled_cosines():
             scaled.append([(cosine - low) / (high - low) for cosine in cosines])
         expected = [(a + b) / 2 for a, b in zip(*scaled, strict=True)]
         assert found[pair].tolist() == pytest.approx(expected, abs=1e-5)
+        expected = [0.75 * a + 0.25 * b for a, b in zip(*scaled, strict=True)]
+        assert weighed[pair].tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_most_relevant_patches():

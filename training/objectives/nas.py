@@ -6,7 +6,7 @@ abstract and opening could be read, so what is not marked [paper] below is a rec
     negative text augmentation [paper]: a caption with a word exchanged, T^-, is no match for its picture
     negative visual augmentation [paper]: patches exchanged for other codes, V^-, are no match for the caption
       S_t(i) = cos(text, v_i), S_v(i) = cos(image, v_i)      [paper], over patch embeddings in the joint space
-      r_i = (S_t(i) + S_v(i)) / 2                             each first brought to 0..1 within its picture
+      r_i = u S_t(i) + (1 - u) S_v(i)                         each first brought to 0..1 within its picture
       R = the share rho of patches with the highest r_i       or one connected blob grown from the highest
       b(a) for every code a in R, one for the whole picture   so that an object changes as a whole; drawn from the k
                                                               nearest living codes of a, p ~ softmax(cos(E_a, E_b)/0.1)
@@ -16,6 +16,9 @@ abstract and opening could be read, so what is not marked [paper] below is a rec
 The pairs of a group never weigh less because another group is larger, and every step that shows wrong pictures shows as
 much of right ones. `training.objectives.itm`, whose wrong partners are whole captions and pictures of the batch, stands
 beside this in the recipes.
+
+u is 1/2 in the likelier reading of the paper. Where captions name some of several things, the whole picture's cosine
+points at the others as well, and a picture that is changed there still matches (docs/experiments.md): so u is 1 here.
 
 Kept patches carry gradients, inserted ones do not. k begins as all codes and narrows to `nearest`: far codes are easy.
 A wrong picture that the momentum model finds matching all the same is left out as a false negative: its encoders and
@@ -48,13 +51,14 @@ class VisualAugmentationConfig:
     """How a picture is made wrong."""
 
     share: float = 0.15  # rho: of the patches that are exchanged; at least one is
+    text_share: float = 1.0  # u: how much of a patch's relevance is the caption's; the rest is the whole picture's
     is_connected: bool = False  # they are one blob, grown from the most relevant patch, and not the most relevant ones
     nearest: int = 10  # k, once the curriculum has come to its end
     curriculum_steps: int = 1000  # over which k narrows from all codes; 0: no curriculum
     sharpness: float = 0.1  # what cosines of codes are divided by
     is_residual: bool = True  # a patch is moved by the difference of the codes; else it becomes the code
     quantised_positives: bool = False  # right pictures have their codes in the same places: the artefact's control
-    least_perplexity: float = 0.3  # of the number of codes: it begins once the dictionary says as much
+    least_perplexity: float = 0.2  # of the number of codes: it begins once the dictionary says as much
     reject_above: float = 0.9  # probability of a match from which a wrong picture is taken to be right
     most_rejected: float = 0.5  # of a batch
 
@@ -96,14 +100,18 @@ def relevance_of(
     patch_embeddings: Float[Tensor, "pairs patches dim"],
     text_embedding: Float[Tensor, "pairs dim"],
     image_embedding: Float[Tensor, "pairs dim"],
+    *,
+    text_share: float,
 ) -> Float[Tensor, "pairs patches"]:
     """How much each patch carries of what the caption and the whole picture are about, 0 to 1.
 
-    Paper: NAS (2025), the two cosines. Their scaling to 0..1 within a picture, and their mean, are a reconstruction.
+    Paper: NAS (2025), the two cosines. Their scaling to 0..1 within a picture, and their mean, weighed by `text_share`,
+    are a reconstruction.
     """
     scores = torch.stack([(patch_embeddings @ of[:, :, None]).squeeze(-1) for of in (text_embedding, image_embedding)])
     low, high = scores.amin(dim=-1, keepdim=True), scores.amax(dim=-1, keepdim=True)
-    return ((scores - low) / (high - low).clamp(min=1e-6)).mean(dim=0)
+    by_text, by_image = (scores - low) / (high - low).clamp(min=1e-6)
+    return torch.lerp(by_image, by_text, text_share)
 
 
 def most_relevant(relevance: Float[Tensor, "pairs patches"], count: int) -> Bool[Tensor, "pairs patches"]:
@@ -205,6 +213,7 @@ def wrong_pictures(
             features.patch_embeddings[:count].float(),
             features.text_embedding[:count].float(),
             features.image_embedding[:count].float(),
+            text_share=augmentation.text_share,
         )
         patches = max(1, round(augmentation.share * relevance.shape[1]))
         chosen = connected(relevance, patches, grid) if augmentation.is_connected else most_relevant(relevance, patches)

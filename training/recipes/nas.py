@@ -105,8 +105,9 @@ def ablation_quantised() -> TrainConfig:
     return _row("ablation_quantised", text=1.0, augmentation=literal)
 
 
-_DICTIONARY = VisualDictionaryConfig(size=256, start_step=20)
-"""Begins at once: the rows go on from trained weights, or are too short to wait for better ones."""
+_DICTIONARY = VisualDictionaryConfig(size=64, start_step=20)
+"""Begins at once: the rows go on from trained weights, or are too short to wait for better ones. With 256 codes the
+nearest ones look alike in the small world, and a picture changed by them is still right (docs/experiments.md)."""
 
 _AUGMENTATION = VisualAugmentationConfig(curriculum_steps=150)
 
