@@ -28,10 +28,9 @@ from PIL import Image
 
 from benchmarks.report import made_by, write_report
 from benchmarks.server import pictures, running
-from evaluation.grounding import CENTRE, MIDDLE, OVERLAP, WHOLE, Box, iou, is_in
+from evaluation.grounding import CENTRE, MIDDLE, OVERLAP, WHOLE, Box, hottest, iou, is_in
 from evaluation.pictures import open_picture
 from evaluation.readers import GroundingRow, read_rows
-from evaluation.sweep import hottest
 from runtime.encoder import Encoder
 from runtime.grounding import Grounding, ground
 from scenes import generate

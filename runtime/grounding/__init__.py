@@ -1,7 +1,15 @@
 """Grounding: where in a picture a phrase is. One method a file; `finding` takes the best that a bundle allows."""
 
 from runtime.grounding.boxes import MOST_OVERLAP, boxes_of, non_overlapping, overlaps
-from runtime.grounding.finding import ground, ground_many, ground_regions, is_calibrated, method_of, threshold_of
+from runtime.grounding.finding import (
+    ground,
+    ground_many,
+    ground_regions,
+    is_calibrated,
+    method_of,
+    methods_of,
+    threshold_of,
+)
 from runtime.grounding.found import Box, Grounding, Method, ScoredBox
 from runtime.grounding.shapley import DEFAULT_BUDGET, LEAST_BUDGET
 
@@ -19,6 +27,7 @@ __all__ = [
     "ground_regions",
     "is_calibrated",
     "method_of",
+    "methods_of",
     "non_overlapping",
     "overlaps",
     "threshold_of",

@@ -12,21 +12,37 @@ from runtime.grounding.regions import ground_by_regions
 from runtime.grounding.shapley import DEFAULT_BUDGET, LEAST_BUDGET, ground_by_interaction
 
 
-def method_of(manifest: Manifest, *, budget: int = 0) -> Method | None:
-    """Return how a bundle finds phrases; None when it cannot ground.
+def methods_of(manifest: Manifest, *, budget: int = 0) -> list[Method]:
+    """Return every way in which a bundle can find phrases, the cheapest on stored pictures first.
 
     Args:
         manifest: of the bundle.
-        budget: masked pictures that may be looked at where the bundle has nothing better; 0 when the picture itself is
-            not at hand.
+        budget: masked pictures that may be looked at where the bundle is two encoders alone; 0 when the picture itself
+            is not at hand.
     """
-    if manifest.graphs["image_encoder"].has_output("region_embeddings"):
-        return "regions"
+    image = manifest.graphs["image_encoder"]
+    found: list[Method] = []
+    if image.has_output("region_embeddings"):
+        found.append("regions")
     if "fusion" in manifest.graphs and manifest.graphs["fusion"].has_output("relevance"):
-        return "relevance"
-    if budget > 0:
-        return "shapley"
-    return "patch_similarity" if manifest.graphs["image_encoder"].has_output("patch_embeddings") else None
+        found.append("relevance")
+    if not found and budget > 0:
+        found.append("shapley")
+    return [*found, "patch_similarity"] if image.has_output("patch_embeddings") else found
+
+
+def method_of(manifest: Manifest, *, budget: int = 0) -> Method | None:
+    """Return how a bundle finds phrases; None when it cannot.
+
+    What its calibration was fitted on, since that was the best on validation pictures; else the first of `methods_of`.
+
+    Args:
+        manifest: of the bundle.
+        budget: as in `methods_of`.
+    """
+    allowed, fit = methods_of(manifest, budget=budget), manifest.calibration.grounding_fit
+    fitted = [method for method in allowed if fit is not None and fit.method == method]
+    return next(iter([*fitted, *allowed]), None)
 
 
 def ground(
@@ -35,6 +51,7 @@ def ground(
     phrases: Sequence[str],
     *,
     texts: TextFeatures | None = None,
+    method: Method | None = None,
     pixels: Floats | None = None,
     budget: int = DEFAULT_BUDGET,
     top_k: int = 1,
@@ -47,6 +64,7 @@ def ground(
         image: features of exactly one picture.
         phrases: what to look for.
         texts: the phrases, where they are embedded already.
+        method: one of `methods_of`; the bundle's own when None.
         pixels: the encoder's input for the picture, [3, size, size]: a bundle of two encoders alone looks at it with
             parts masked. Without it such a bundle answers by the similarity of its patches, at once and worse.
         budget: masked pictures that may be looked at for all phrases together; 0 as without `pixels`.
@@ -59,7 +77,15 @@ def ground(
     """
     some = None if pixels is None else [pixels]
     return ground_many(
-        encoder, image, phrases, texts=texts, pixels=some, budget=budget, top_k=top_k, threshold=threshold
+        encoder,
+        image,
+        phrases,
+        texts=texts,
+        method=method,
+        pixels=some,
+        budget=budget,
+        top_k=top_k,
+        threshold=threshold,
     )[0]
 
 
@@ -69,6 +95,7 @@ def ground_many(
     phrases: Sequence[str],
     *,
     texts: TextFeatures | None = None,
+    method: Method | None = None,
     pixels: Sequence[Floats] | None = None,
     budget: int = DEFAULT_BUDGET,
     top_k: int = 1,
@@ -81,6 +108,7 @@ def ground_many(
         images: features of the pictures.
         phrases: what to look for.
         texts: the phrases, where they are embedded already.
+        method: as in `ground`.
         pixels: as in `ground`, of each picture.
         budget: as in `ground`, for each picture.
         top_k: as in `ground`.
@@ -90,7 +118,7 @@ def ground_many(
         For each picture, for each phrase.
     """
     manifest = encoder.manifest
-    method = method_of(manifest, budget=budget if pixels is not None else 0)
+    method = method or method_of(manifest, budget=budget if pixels is not None else 0)
     if method is None:
         raise GraphMissingError(
             f"bundle '{manifest.name}' gives no regions, no relevance and no patch embeddings, and the picture was not "

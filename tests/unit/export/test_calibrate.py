@@ -13,6 +13,7 @@ from export.calibrate import (
     RIGHT_HITS,
     BoxScores,
     WordScores,
+    best_box_scores,
     box_scores,
     fit_grounding,
     fit_logistic,
@@ -23,7 +24,10 @@ from export.calibrate import (
     threshold_within,
     word_scores,
 )
+from runtime.bundle import GroundingFit
 from runtime.engines.fake import PALETTE, fake_encoder
+from runtime.grounding import method_of
+from tests.unit.runtime.test_encoder import picture
 from training.data.source import Sample
 
 
@@ -184,16 +188,47 @@ def test_no_threshold_of_boxes_without_absent_phrases_or_with_scores_that_say_no
     assert fit_grounding(wrong) is None
 
 
-def test_boxes_are_scored_by_the_method_that_is_served():
-    samples = [
-        Sample(image=Image.new("RGB", (64, 64), PALETTE["red"]), caption="red", phrases=(("red", (0, 0, 1, 1)),))
-        for _ in range(2)
-    ]
-    for encoder, method in ((fake_encoder(), "relevance"), (fake_encoder(regions=True), "regions")):
-        scores = box_scores(encoder, [samples[0], Sample(image=samples[1].image, caption="x", absent=("blue",))])
-        assert scores is not None
+def test_boxes_of_what_is_and_is_not_there_are_scored_by_each_method():
+    shown = picture(top_left="red", bottom_right="blue")
+    sample = Sample(image=shown, caption="x", phrases=(("red", (0.0, 0.0, 0.5, 0.5)),), absent=("green",))
+    for encoder, method in ((fake_encoder(), "relevance"), (fake_encoder(fusion=False), "shapley")):
+        scores = box_scores(encoder, [sample], method=method)
         assert scores.method == method
-        assert scores.is_absent.tolist() == [False, True]
-    scores = box_scores(fake_encoder(fusion=False), samples)
-    assert scores is not None
-    assert scores.method == "shapley"
+        assert scores.is_absent.tolist() == [True, False]
+        assert scores.is_right.tolist() == [False, True]
+
+
+def test_the_method_that_puts_most_boxes_right_is_the_one_that_is_served():
+    encoder = fake_encoder(regions=True, fusion=True)
+    shown = [picture(**{corner: "red"}) for corner in ("top_left", "top_right", "bottom_left", "bottom_right")]
+    boxes = [(0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0)]
+    samples = [
+        Sample(image=image, caption="x", phrases=(("red", box),), absent=("blue",))
+        for image, box in zip(shown, boxes, strict=True)
+    ]
+    both = best_box_scores(encoder, samples)
+    assert both is not None
+    assert both.method == "regions"  # as good, and cheaper where they are stored
+
+    inner = encoder.engines["image_encoder"]
+
+    class BadBoxes:
+        provider = "fake"
+
+        def run(self, inputs, outputs=None):
+            found = inner.run(inputs, outputs)
+            return {**found, "region_boxes": np.full_like(found["region_boxes"], 0.4)}
+
+    encoder.engines["image_encoder"] = BadBoxes()
+    maps = best_box_scores(encoder, samples)
+    assert maps is not None
+    assert maps.method == "relevance"
+    fit = GroundingFit(method="relevance", present=4, absent=4, most_false_alarms=0.1, false_alarms=0.0, recall=1.0)
+    calibration = encoder.manifest.calibration.model_copy(update={"grounding_fit": fit})
+    manifest = encoder.manifest.model_copy(update={"calibration": calibration})
+    assert method_of(manifest) == "relevance"
+    assert method_of(encoder.manifest) == "regions"
+
+
+def test_a_bundle_that_cannot_ground_or_has_nothing_to_find_has_no_scores():
+    assert best_box_scores(fake_encoder(), []) is None
