@@ -25,9 +25,9 @@ Differs from the paper:
   network guesses it.
 - The semantics-level game is played by the most confident regions and, for each phrase, the box that is most like it:
   in the beginning the most confident ones are any.
-- `confidence`: every box's confidence is also trained, by the same cross-entropy, towards how much of a phrase's softmax
-  over all boxes of the picture falls to it. The token-level game samples a few coalitions of a few pictures, which
-  alone left confidences where they began in rows of 300 steps.
+- `confidence`: every box's confidence is also trained, by the same cross-entropy, towards how much of a phrase's
+  softmax over all boxes of the picture falls to it. The token-level game samples a few coalitions of a few pictures,
+  which alone left confidences where they began in rows of 300 steps.
 - a_ij is also taken the other way, a phrase's softmax over the regions, as the game itself does: half of L_FSA each.
 - `contrast`: a phrase is told from phrases of other pictures by its best regions, and a picture's regions from its
   own by phrases of others. The paper contrasts whole pictures alone.
