@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs serve test check audit sbom unit e2e web bench loadtest demo-bundle photos ablation gpu lock clean
+.PHONY: help setup docs serve test check audit sbom peers unit e2e web bench loadtest demo-bundle photos ablation gpu lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 16
@@ -75,6 +75,9 @@ sbom: $(BIN)/python ## what each lock file brings, as CycloneDX in runs/sbom (im
 	  $(BIN)/uvx --quiet --from $(CYCLONEDX) cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
 	    -o runs/sbom/$$lock.cdx.json requirements/$$lock.txt || exit 1; \
 	done; echo "runs/sbom"
+
+peers: $(VENV)/.dev ## Vernier beside infinity, LitServe, clip-retrieval and a plain handler: environments, then the table (half an hour; the network)
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 unit: $(VENV)/.dev ## the quick tests alone
 	@$(BIN)/python -m pytest -q tests/unit tests/numerics $(ARGS)

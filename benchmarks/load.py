@@ -80,9 +80,16 @@ def closed_loop(address: tuple[str, int], requests: Callable[[], bytes], *, clie
     return _run(_closed_loop(address, requests, clients, seconds))
 
 
-def open_loop(address: tuple[str, int], requests: Callable[[], bytes], *, per_s: float, seconds: float) -> Load:
+def open_loop(
+    address: tuple[str, int],
+    requests: Callable[[], bytes],
+    *,
+    per_s: float,
+    seconds: float,
+    patience_s: float = _PATIENCE_S,
+) -> Load:
     """Let requests come at random moments, whether or not earlier ones were answered; latency counts from then."""
-    return _run(_open_loop(address, requests, per_s, seconds))
+    return _run(_open_loop(address, requests, per_s, seconds, patience_s))
 
 
 def one_by_one(address: tuple[str, int], requests: Callable[[], bytes], *, seconds: float) -> Load:
@@ -117,7 +124,9 @@ async def _closed_loop(address: tuple[str, int], requests: Callable[[], bytes], 
     return load
 
 
-async def _open_loop(address: tuple[str, int], requests: Callable[[], bytes], per_s: float, seconds: float) -> Load:
+async def _open_loop(
+    address: tuple[str, int], requests: Callable[[], bytes], per_s: float, seconds: float, patience_s: float
+) -> Load:
     load, rng = Load(seconds=seconds), random.Random(5)
     idle: list[Connection] = []
     started = due = time.perf_counter()
@@ -138,14 +147,14 @@ async def _open_loop(address: tuple[str, int], requests: Callable[[], bytes], pe
         if idle and idle[-1].is_open:
             idle.pop().send(requests(), due, take)
         else:
-            task = asyncio.create_task(one(idle.pop() if idle else Connection(address), due))
+            task = asyncio.create_task(one(idle.pop() if idle else Connection(address, patience_s=patience_s), due))
             opening.add(task)
             task.add_done_callback(opening.discard)
         due += rng.expovariate(per_s)
-    until = time.perf_counter() + _PATIENCE_S
+    until = time.perf_counter() + patience_s
     while len(load.answers) < num_sent and time.perf_counter() < until:
         await asyncio.sleep(0.01)
-    load.answers += [Answer(0, _PATIENCE_S)] * (num_sent - len(load.answers))
+    load.answers += [Answer(0, patience_s)] * (num_sent - len(load.answers))
     load.seconds = time.perf_counter() - started  # with what was still on its way
     for connection in idle:
         connection.close()

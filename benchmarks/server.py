@@ -126,7 +126,7 @@ def main() -> int:
         encoder = Encoder.load(options.bundle)
         galleries = options.galleries or Path(folder) / "galleries"
         vectors, _ = clustered(options.items, encoder.dim)
-        _fill(galleries / "default", encoder, vectors)
+        fill_gallery(galleries / "default", encoder, vectors)
         for name in options.parts or parts:
             # Where all clients wait for their answers, nobody is to be refused, however slow the machine is.
             max_wait_ms = options.max_wait_ms or ("600000" if name in ("search", "embed") else "")
@@ -398,7 +398,7 @@ def _load_report(load: Load) -> Report:
     }
 
 
-def _fill(place: Path, encoder: Encoder, vectors: np.ndarray) -> None:
+def fill_gallery(place: Path, encoder: Encoder, vectors: np.ndarray) -> None:
     """Fill a gallery that is not there yet, and do now what a server would do for it in the background."""
     is_new = not place.exists()
     with open_gallery(place, space=encoder.space, dim=encoder.dim, create=True) as gallery:

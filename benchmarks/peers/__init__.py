@@ -1,0 +1,1 @@
+"""What a user would pick instead, measured beside Vernier: same weights, same requests, one server at a time."""
