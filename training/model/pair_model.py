@@ -148,6 +148,14 @@ class PairModel(nn.Module):
             if isinstance(part, Pretrainable):
                 part.load_pretrained()
 
+    def train(self, mode: bool = True) -> "PairModel":
+        """As for every module; but what a reader above frozen encoders looks at stays as it is served."""
+        super().train(mode)
+        if self.proof_reader is not None and self.proof_reader.own_layers is not None:
+            self.image_projection.eval()
+            self.text_projection.eval()
+        return self
+
     @property
     def temperature(self) -> Float[Tensor, ""]:
         """What cosines are divided by.
