@@ -272,7 +272,7 @@ def show(name: str, value: float | None) -> str:
 def with_interval(name: str, group: Mapping[str, Any]) -> str:
     """Write a number of a group with its interval, where it has one."""
     shown = show(name, group[name])
-    interval = group["interval"].get(name)
+    interval = group.get("interval", {}).get(name)
     if interval is None:
         return shown
     low, high = (show(name, end).removesuffix(" %") for end in interval)
