@@ -155,6 +155,35 @@ def test_a_gallery_is_looked_after(vernier: Vernier, gallery: Path) -> None:
     assert "image vectors" in stats.out
 
 
+def test_what_is_kept_of_pictures_is_chosen_changed_and_told(
+    vernier: Vernier, pictures: Path, bundle: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "bare"
+
+    def stats() -> dict:
+        return json.loads(vernier("index", "stats", place, "--json").out)
+
+    assert vernier("index", "add", place, "--bundle", bundle, pictures, "--patch-tokens", "none").status == 0
+    assert (stats()["patch_tokens"], stats()["feature_bytes"]) == ("none", 0)
+    other = vernier("index", "add", place, "--bundle", bundle, pictures, "--patch-tokens", "fp16")
+    assert (other.status, "--patch-tokens fp16` changes that" in other.err) == (2, True)
+    made = vernier("index", "features", place, "--bundle", bundle, "--patch-tokens", "int8", "--json")
+    assert json.loads(made.out)["made"] == 4
+    assert (stats()["patch_tokens"], stats()["pictures_with_features"]) == ("int8", 4)
+    again = vernier("index", "features", place, "--bundle", bundle)
+    assert "0 pictures looked at, 4 were whole" in again.err
+    assert vernier("index", "features", "milvus://here/x", "--bundle", bundle).status == 2
+
+
+def test_near_duplicates_are_told(vernier: Vernier, gallery: Path, bundle: Path, pictures: Path) -> None:
+    picture("red").save(pictures / "again.bmp")
+    assert vernier("index", "add", gallery, "--bundle", bundle, pictures / "again.bmp").status == 0
+    found = json.loads(vernier("index", "stats", gallery, "--near-duplicates", "--json").out)["near_duplicates"]
+    assert (found["method"], found["pairs"], found["groups"], found["looked_at"]) == ("vectors", 1, 1, 5)
+    assert set(found["examples"][0][:2]) == {"again.bmp", "more/red.png"}
+    assert "near duplicates by vectors" in vernier("index", "stats", gallery, "--near-duplicates").err
+
+
 @pytest.mark.parametrize("command", ["stats", "verify", "compact", "rebuild"])
 def test_looking_after_no_gallery(vernier: Vernier, tmp_path: Path, command: str) -> None:
     ran = vernier("index", command, tmp_path / "nothing")
