@@ -1,7 +1,7 @@
 """Measures search where pictures differ in one thing: what the reranker gains, costs, and says when nothing fits.
 
-    python -m benchmarks.fine_search build BUNDLE --keep DIR [--pictures 20000]
-    python -m benchmarks.fine_search quality BUNDLE --keep DIR [--queries 500] [--json OUT]
+    python -m benchmarks.fine_search build BUNDLE --keep DIR [--pictures 20000] [--world small]
+    python -m benchmarks.fine_search quality BUNDLE --keep DIR [--queries 300] [--json OUT]
     python -m benchmarks.fine_search speed BUNDLE --keep DIR [--json OUT]
 
 `build` draws scenes of the test split, each with ten pictures that differ from it in one thing, so that no caption is
@@ -36,6 +36,8 @@ from runtime.encoder import Encoder, ImageFeatures, TextFeatures
 from scenes.edits import edit_image
 from scenes.scene import Scene
 from scenes.unique import Kept
+from scenes.world import World
+from scenes.worlds import SMALL_WORLD, WORLDS
 
 Report = dict[str, Any]
 
@@ -44,7 +46,7 @@ RERANKED = (32, 128)
 SEED = 41
 _BATCH = 64
 _MOST_TRIES = 60
-_FROM_PICTURES = 100  # queries that are also re-scored from pictures drawn again
+_FROM_PICTURES = 60  # queries that are also re-scored from pictures drawn again
 _SHOWN = 10
 _TOKENS: tuple[Part, ...] = ("patch_tokens",)
 
@@ -71,13 +73,14 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--keep", type=Path, required=True)
     parser.add_argument("--pictures", type=int, default=20_000)
-    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--world", choices=sorted(WORLDS), default="full", help="of things that are drawn")
+    parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     encoder = Encoder.load(asked.bundle, num_threads=1)
     told = provenance() | {"command": "python -m " + " ".join(["benchmarks.fine_search", *sys.argv[1:]])}
     if asked.what == "build":
-        report = build(encoder, asked.keep, number=asked.pictures)
+        report = build(encoder, asked.keep, number=asked.pictures, world=WORLDS[asked.world])
         (asked.keep / "build.json").write_text(json.dumps({**told, **report}, indent=2) + "\n")
     elif asked.what == "quality":
         report = {"built": json.loads((asked.keep / "build.json").read_text())}
@@ -94,12 +97,12 @@ def main() -> None:
 # The galleries
 
 
-def draw(number: int, *, size_px: int) -> Drawn:
+def draw(number: int, *, size_px: int, world: World) -> Drawn:
     """Draw pictures in families: a scene and ten that differ from it in one thing; captions are true of one each."""
     kept, pictures, queries, spare = Kept(), list[tuple[str, Scene]](), dict[str, str](), list[Scene]()
     index = 0
     while len(pictures) < number:
-        scene = scenes.generate(SEED, index, split="test", size_px=size_px)
+        scene = scenes.generate(SEED, index, split="test", size_px=size_px, world=world)
         index += 1
         if not kept.tells_apart(scene):
             continue
@@ -125,11 +128,12 @@ def _edits(scene: Scene, index: int) -> Iterator[Scene]:
         yield edit_image(scene, np.random.default_rng((SEED, index, at))).scene
 
 
-def build(encoder: Encoder, place: Path, *, number: int) -> Report:
+def build(encoder: Encoder, place: Path, *, number: int, world: World) -> Report:
     """Draw, embed and store; return how long it took and what a picture takes."""
     place.mkdir(parents=True, exist_ok=True)
     started = time.process_time()
-    drawn = draw(number, size_px=max(96, encoder.manifest.image.size_px))
+    size_px = encoder.manifest.image.size_px if world is SMALL_WORLD else max(96, encoder.manifest.image.size_px)
+    drawn = draw(number, size_px=size_px, world=world)
     drawn_s = time.process_time() - started
     precisions: tuple[PatchTokens, ...] = ("int8", "fp16")
     galleries = {name: _gallery(encoder, place / name, name) for name in precisions}
@@ -201,7 +205,8 @@ def quality(encoder: Encoder, place: Path, *, number: int) -> Report:
         with open_folder(place / precision, read_only=True) as gallery:
             texts = encoder.embed_texts([*captions, *nothing_fits])
             hits = [[match.id for match in found] for found in gallery.search(texts.embedding, top_k=max(RERANKED))]
-            scores = [_scores(encoder, gallery, texts, row, found) for row, found in enumerate(hits)]
+            looked_at = [found if row < len(wanted) else found[:_SHOWN] for row, found in enumerate(hits)]
+            scores = [_scores(encoder, gallery, texts, row, found) for row, found in enumerate(looked_at)]
             right = np.asarray([_place(found, item_id) for found, item_id in zip(hits, wanted, strict=False)])
             if precision == "fp16":
                 report |= _of_dual_encoder(right)
@@ -327,6 +332,8 @@ async def speed(encoder: Encoder, bundle: Path, place: Path) -> Report:
                 "rerank_128": {"rerank": 128},
                 "rerank_64": {"rerank": 64},
                 "rerank_64_fp16": {"rerank": 64, "gallery": "fp16"},
+                "explain_10_boxes": {"explain": ["regions"]},
+                "explain_10_words": {"explain": ["words"]},
                 "explain_10": {"explain": True},
                 "rerank_64_and_explain": {"rerank": 64, "explain": True},
             }
