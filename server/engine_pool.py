@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.encoder import Encoder, Floats, ImageFeatures, TextFeatures, image_features
-from runtime.grounding import Grounding, ground, ground_many
+from runtime.grounding import Grounding, ScoredBox, best_boxes, ground, ground_many, method_of
 from runtime.preprocess.image import decode_image
 from runtime.preprocess.text import TextBatch
 from runtime.proofread import Proof, ProofWord, judge_words, proofread_many
@@ -172,10 +172,20 @@ class EnginePool:
             ground, image, phrases, texts=texts, pixels=pixels, budget=budget, top_k=top_k, threshold=threshold
         )
 
-    async def ground_many(self, images: ImageFeatures, phrases: Sequence[str]) -> list[list[Grounding]]:
-        """See `runtime.grounding.ground_many`; phrases that were read lately are not read again."""
+    async def boxes(self, images: ImageFeatures, phrases: Sequence[str]) -> list[list[tuple[ScoredBox, ...]]]:
+        """Return for each picture, for each phrase, the best box, or none; all of them in one batch.
+
+        Raises:
+            GraphMissingError: the bundle cannot ground.
+            EngineError: the engine failed.
+        """
+        if not phrases:
+            return [[] for _ in range(len(images))]
         texts = await self.text_features(phrases)
-        return await self._judged(ground_many, images, phrases, texts=texts)
+        if method_of(self.encoder.manifest) == "regions":
+            return best_boxes(self.encoder.manifest, images, texts.embedding)
+        found = await self._judged(ground_many, images, phrases, texts=texts)
+        return [[grounding.boxes for grounding in of_picture] for of_picture in found]
 
     async def judge_words(self, images: ImageFeatures, text: str) -> list[tuple[ProofWord, ...]]:
         """See `runtime.proofread.judge_words`."""

@@ -48,6 +48,7 @@ CODES: dict[str, tuple[int, str]] = {
     "metadata_invalid": (422, "The metadata cannot be stored"),
     "text_invalid": (422, "The text cannot be stored"),
     "vector_invalid": (422, "The embedding cannot be stored"),
+    "features_invalid": (422, "What the encoder said of the picture cannot be stored"),
     "gallery_name_invalid": (422, "The gallery's name cannot be used"),
     "filter_unsupported": (422, "The filter cannot be honoured by this gallery's store"),
     "filter_invalid": (422, "The filter cannot be understood"),

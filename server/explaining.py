@@ -7,7 +7,7 @@ from itertools import islice
 
 from runtime.encoder import ImageFeatures
 from runtime.errors import GraphMissingError
-from runtime.grounding import Grounding
+from runtime.grounding import ScoredBox
 from runtime.phrases import Phrase, noun_phrases
 from runtime.preprocess.text import words
 from runtime.proofread import ProofWord
@@ -53,14 +53,14 @@ async def explain_pictures(
     if len(words(text)) > service.settings.max_judged_words:
         return [Explanation(image_size=size, regions=[], words=[]) for size in sizes_px]
     phrases = noun_phrases(text) if "regions" in wanted else []
-    judged, groundings = await asyncio.gather(
+    judged, boxes = await asyncio.gather(
         _judged(service, images, text, wanted),
-        _or_none(service.engines.ground_many(images, [phrase.text for phrase in phrases])),
+        _or_none(service.engines.boxes(images, [phrase.text for phrase in phrases])),
     )
     return [
         Explanation(
             image_size=size,
-            regions=_regions(service, phrases, groundings[at] if groundings else [], size),
+            regions=_regions(service, phrases, boxes[at] if boxes else [], size),
             words=_words(judged[at]) if judged else [],
         )
         for at, size in enumerate(sizes_px)
@@ -83,11 +83,11 @@ async def explain_texts(
     """
     short = [text for text in texts if len(words(text)) <= service.settings.max_judged_words]
     listed = [noun_phrases(text) if "regions" in wanted else [] for text in short]
-    proofs, groundings = await asyncio.gather(
+    proofs, boxes = await asyncio.gather(
         service.engines.proofread(image, short if "words" in wanted else [], num_suggestions=0),
-        _or_none(service.engines.ground_many(image, [phrase.text for phrases in listed for phrase in phrases])),
+        _or_none(service.engines.boxes(image, [phrase.text for phrases in listed for phrase in phrases])),
     )
-    found = iter(groundings[0] if groundings else ())
+    found = iter(boxes[0] if boxes else ())
     explained = {
         text: Explanation(
             image_size=size_px,
@@ -146,9 +146,9 @@ async def _judged(
     return await service.engines.judge_words(images, text) if "words" in wanted else []
 
 
-async def _or_none(groundings: Awaitable[list[list[Grounding]]]) -> list[list[Grounding]]:
+async def _or_none(boxes: Awaitable[list[list[tuple[ScoredBox, ...]]]]) -> list[list[tuple[ScoredBox, ...]]]:
     try:
-        return await groundings
+        return await boxes
     except GraphMissingError:
         return []  # hits are worth showing without boxes; /info says that this bundle cannot ground
 
@@ -161,7 +161,7 @@ def _words(judged: Sequence[ProofWord]) -> list[HitWord]:
 
 
 def _regions(
-    service: Service, phrases: Sequence[Phrase], groundings: Sequence[Grounding], size_px: tuple[int, int]
+    service: Service, phrases: Sequence[Phrase], boxes: Sequence[Sequence[ScoredBox]], size_px: tuple[int, int]
 ) -> list[HitRegion]:
     width_px, height_px = size_px
     return [
@@ -172,6 +172,6 @@ def _regions(
             box=in_pixels(found.box, service.encoder, width_px=width_px, height_px=height_px),
             score=found.score,
         )
-        for phrase, grounding in zip(phrases, groundings, strict=bool(groundings))
-        for found in grounding.boxes
+        for phrase, of_phrase in zip(phrases, boxes, strict=bool(boxes))
+        for found in of_phrase
     ]

@@ -2,6 +2,7 @@
 
 from runtime.grounding.boxes import MOST_OVERLAP, boxes_of, non_overlapping, overlaps
 from runtime.grounding.finding import (
+    best_boxes,
     ground,
     ground_many,
     ground_regions,
@@ -21,6 +22,7 @@ __all__ = [
     "Grounding",
     "Method",
     "ScoredBox",
+    "best_boxes",
     "boxes_of",
     "ground",
     "ground_many",

@@ -1,5 +1,6 @@
 """Where phrases are in pictures: the best method that a bundle allows, calibrated, and cut at its threshold."""
 
+import math
 from collections.abc import Sequence
 
 from runtime.bundle import Logistic, Manifest
@@ -8,7 +9,7 @@ from runtime.errors import GraphMissingError
 from runtime.grounding.boxes import non_overlapping
 from runtime.grounding.found import Grounding, Method, RawGrounding, ScoredBox
 from runtime.grounding.maps import ground_by_maps
-from runtime.grounding.regions import ground_by_regions
+from runtime.grounding.regions import best_regions, ground_by_regions
 from runtime.grounding.shapley import DEFAULT_BUDGET, LEAST_BUDGET, ground_by_interaction
 
 
@@ -164,6 +165,29 @@ def ground_regions(
     return [
         _finished(manifest, "regions", phrases, of_picture, top_k=top_k, threshold=threshold) for of_picture in found
     ]
+
+
+def best_boxes(manifest: Manifest, images: ImageFeatures, embeddings: Floats) -> list[list[tuple[ScoredBox, ...]]]:
+    """Return for each picture, for each phrase, the boxes of `ground_regions`: the best, or none below the threshold.
+
+    Without heat maps, so that boxes of a page of hits cost next to nothing.
+
+    Args:
+        manifest: of the bundle that both come from.
+        images: features with regions; nothing else of them is read.
+        embeddings: [phrases, dim], of the phrases as texts.
+    """
+    logistic = manifest.calibration.grounding if is_calibrated(manifest, "regions") else Logistic()
+    least = threshold_of(manifest, "regions")
+    boxes, raw = best_regions(images, embeddings)
+    found: list[list[tuple[ScoredBox, ...]]] = []
+    for of_picture, scores in zip(boxes.tolist(), raw.tolist(), strict=True):
+        row: list[tuple[ScoredBox, ...]] = []
+        for (x0, y0, x1, y1), score in zip(of_picture, scores, strict=True):
+            probability = logistic.probability(score) if score > -math.inf else -math.inf
+            row.append((ScoredBox(box=(x0, y0, x1, y1), score=probability),) if probability >= least else ())
+        found.append(row)
+    return found
 
 
 def is_calibrated(manifest: Manifest, method: Method) -> bool:

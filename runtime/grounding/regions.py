@@ -53,6 +53,26 @@ def ground_by_regions(images: ImageFeatures, phrases: Floats, *, rows: int, colu
     return found
 
 
+def best_regions(images: ImageFeatures, phrases: Floats) -> tuple[Floats, Floats]:
+    """Return the first box that `ground_by_regions` gives each phrase in each picture, and its raw score.
+
+    Args:
+        images: features with regions; nothing else of them is read.
+        phrases: [phrases, dim], unit length.
+
+    Returns:
+        Boxes [pictures, phrases, 4] and raw scores [pictures, phrases], minus infinity where a picture has no region.
+    """
+    assert images.region_boxes is not None
+    assert images.region_embeddings is not None
+    boxes = np.clip(images.region_boxes, 0, 1)
+    similarity = phrases @ np.swapaxes(np.asarray(images.region_embeddings, np.float32), 1, 2)
+    areas = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    similarity = np.where((areas >= _LEAST_AREA)[:, None], similarity, -np.inf)
+    best = similarity.argmax(axis=2)
+    return boxes[np.arange(len(boxes))[:, None], best], similarity.max(axis=2, initial=-np.inf)
+
+
 def _heats(boxes: Floats, similarity: Floats, *, rows: int, columns: int) -> Floats:
     """Lay regions over each other, each weighed by how well it fits: [phrases, rows, columns].
 

@@ -9,9 +9,20 @@ from hypothesis.extra.numpy import arrays
 from runtime.bundle import Calibration, GroundingFit, Logistic
 from runtime.encoder import Encoder, ImageFeatures
 from runtime.engines.fake import fake_encoder
-from runtime.grounding import ground, ground_regions, is_calibrated, method_of, non_overlapping, overlaps, threshold_of
+from runtime.grounding import (
+    best_boxes,
+    ground,
+    ground_many,
+    ground_regions,
+    is_calibrated,
+    method_of,
+    non_overlapping,
+    overlaps,
+    threshold_of,
+)
 from runtime.grounding.boxes import coverage
 from tests.unit.runtime.test_encoder import picture
+from tests.unit.server.drawing import square
 
 
 def calibrated(encoder: Encoder, calibration: Calibration) -> Encoder:
@@ -139,3 +150,48 @@ def test_a_bundle_from_before_thresholds_gives_every_phrase_its_best_box() -> No
     assert is_calibrated(encoder.manifest, "relevance")
     image = encoder.embed_images([picture(top_left="red")])
     assert len(ground(encoder, image, ["purple"])[0].boxes) == 1
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 4), st.integers(1, 6), st.floats(0, 1))
+def test_the_best_boxes_are_the_first_ones_of_all(
+    seed: int, pictures: int, phrases: int, number: int, threshold: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    corners = rng.random((pictures, number, 2, 2))
+    corners[rng.random((pictures, number)) < 0.2] = 0.5  # some regions have no area
+    unit = rng.standard_normal((pictures, number, 3)).astype(np.float32)
+    nothing = np.zeros((pictures, 0), np.float32)
+    images = ImageFeatures(
+        embedding=nothing,
+        patch_tokens=nothing[:, :, None],
+        patch_embeddings=None,
+        region_boxes=np.concatenate([corners.min(axis=2), corners.max(axis=2)], axis=2).astype(np.float32),
+        region_scores=np.zeros((pictures, number), np.float32),
+        region_embeddings=unit / np.linalg.norm(unit, axis=-1, keepdims=True),
+    )
+    texts = rng.standard_normal((phrases, 3)).astype(np.float32)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    fit = GroundingFit(method="regions", present=1, absent=1, most_false_alarms=0, false_alarms=0, recall=1)
+    calibration = Calibration(
+        grounding=Logistic(scale=3.0, bias=-1.0), grounding_threshold=threshold, grounding_fit=fit
+    )
+    manifest = calibrated(fake_encoder(regions=True), calibration).manifest
+    wanted = ground_regions(manifest, images, [str(at) for at in range(phrases)], texts)
+    found = best_boxes(manifest, images, texts)
+    for of_picture, groundings in zip(found, wanted, strict=True):
+        for boxes, grounding in zip(of_picture, groundings, strict=True):
+            assert len(boxes) == len(grounding.boxes)
+            for one, other in zip(boxes, grounding.boxes, strict=True):
+                assert one.box == pytest.approx(other.box)
+                assert one.score == pytest.approx(other.score, abs=1e-6)
+
+
+def test_maps_of_many_pictures_are_those_of_each() -> None:
+    encoder = fake_encoder()
+    images = encoder.embed_images([square("red"), square("blue"), square("green")])
+    phrases = ["red square", "a blue circle"]
+    together = ground_many(encoder, images, phrases)
+    for at, of_picture in enumerate(together):
+        for one, other in zip(of_picture, ground(encoder, images[[at]], phrases), strict=True):
+            assert one.boxes == other.boxes
+            np.testing.assert_allclose(one.heat, other.heat, atol=1e-6)
