@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from runtime.encoder import Encoder, Floats, ImageFeatures
 from runtime.errors import GalleryError
+from runtime.grounding import method_of
 from runtime.preprocess.image import image_size
 
 PatchTokens = Literal["none", "int8", "fp16"]
@@ -62,15 +63,15 @@ def kept_parts(encoder: Encoder, patch_tokens: PatchTokens) -> tuple[Part, ...]:
     """Name the parts that a gallery keeps of pictures of a bundle: those that its graphs give and can use.
 
     Codes and regions are small and always kept. Of what belongs to patches, which is large, tokens are kept for a
-    fusion graph, embeddings where there are no regions to ground by, and levels for a proof-reader.
+    fusion graph, embeddings where phrases are not found by regions, and levels for a proof-reader.
     """
     gives = encoder.manifest.graphs["image_encoder"].has_output
-    has_regions = gives("region_boxes")
+    by_regions = method_of(encoder.manifest) == "regions"
     wanted: dict[Part, bool] = {
         "codes": gives("codes"),
-        "regions": has_regions,
+        "regions": gives("region_boxes"),
         "patch_tokens": patch_tokens != "none" and encoder.has_fusion,
-        "patch_embeddings": patch_tokens != "none" and gives("patch_embeddings") and not has_regions,
+        "patch_embeddings": patch_tokens != "none" and gives("patch_embeddings") and not by_regions,
         "proof": patch_tokens != "none" and encoder.has_proof_reader,
     }
     return tuple(part for part, is_wanted in wanted.items() if is_wanted)
