@@ -23,9 +23,10 @@ import scenes
 from benchmarks.training import provenance
 from evaluation.grounding import Box, iou
 from runtime.encoder import Encoder
+from runtime.grounding.boxes import non_overlapping
 
 _SEED = 20262
-_OVERLAPPED = -5000.0  # the graph's mark of a box that only fills up the number
+_MOST_OVERLAP = 0.4  # of the graph: what overlaps a more confident box by more only fills up the number
 
 Report = dict[str, Any]
 
@@ -71,11 +72,12 @@ def measured(bundle: Path, *, count: int, split: str, world: str) -> Report:
     assert features.region_boxes is not None
     assert features.region_scores is not None
     truth = [[thing.box for thing in scene.objects] for scene in drawn]
-    is_real = features.region_scores > _OVERLAPPED
-    boxes = [
-        [_box(box) for box in of_picture[real]] for of_picture, real in zip(features.region_boxes, is_real, strict=True)
+    kept = [
+        non_overlapping(of_picture, most=len(of_picture), most_overlap=_MOST_OVERLAP)
+        for of_picture in features.region_boxes
     ]
-    scores = [of_picture[real] for of_picture, real in zip(features.region_scores, is_real, strict=True)]
+    boxes = [[_box(of[at]) for at in places] for of, places in zip(features.region_boxes, kept, strict=True)]
+    scores = [of[places] for of, places in zip(features.region_scores, kept, strict=True)]
     rng = np.random.default_rng(0)
     elsewhere = [[_elsewhere(box, rng) for box in of_picture] for of_picture in boxes]
     return {

@@ -21,7 +21,7 @@ from training.model import PairModel, RegionHeadConfig
 from training.model.interaction_network import LEAST_DOUBT, MOST_DOUBT, InteractionNetworkConfig
 from training.objectives.box_game import BoxGameConfig, box_losses, box_masks, draw_boxes
 from training.objectives.games import SemanticsGame, TokenGame, pair_teams
-from training.objectives.loupe import Loupe, LoupeConfig, is_region
+from training.objectives.loupe import Loupe, LoupeConfig
 from training.objectives.phrase_alignment import (
     PhraseTable,
     confidence_shares,
@@ -220,7 +220,7 @@ def test_a_whole_picture_has_nothing_over_a_box_of_its_size():
     middles, sides = (whole[..., :2] + whole[..., 2:]) / 2, whole[..., 2:] - whole[..., :2]
     best = dataclasses.replace(best, boxes=whole, membership=model.region_head.membership(middles, sides))
     interactions = TokenInteractions(TokenInteractionConfig(), model)
-    items = interactions._items(model, features, best, is_region(best), torch.arange(4))
+    items = interactions._items(model, features, best, model.region_head.is_apart(best), torch.arange(4))
     torch.testing.assert_close(items.membership[:, :5], items.membership[:, 5:])
 
 
@@ -230,7 +230,7 @@ def test_counterparts_are_as_large_and_lie_in_the_picture():
     assert model.region_head is not None
     best = model.region_head.best(model.regions(features.image_tokens, features.patch_embeddings))
     interactions = TokenInteractions(TokenInteractionConfig(), model)
-    items = interactions._items(model, features, best, is_region(best), torch.arange(4))
+    items = interactions._items(model, features, best, model.region_head.is_apart(best), torch.arange(4))
     own, other = items.boxes[:, :5], items.boxes[:, 5:]
     torch.testing.assert_close(other[..., 2:] - other[..., :2], own[..., 2:] - own[..., :2])
     assert ((other > -1e-6) & (other < 1 + 1e-6)).all()
@@ -336,7 +336,9 @@ def test_the_networks_loss_trains_the_network_alone():
     features = model.encode_pairs(batch.pixels, batch.ids, batch.mask)
     assert model.region_head is not None
     best = model.region_head.best(model.regions(features.image_tokens, features.patch_embeddings))
-    found = TokenInteractions(TokenInteractionConfig(), model).of(model, batch, features, best, is_region(best))
+    found = TokenInteractions(TokenInteractionConfig(), model).of(
+        model, batch, features, best, model.region_head.is_apart(best)
+    )
     assert found.network_loss is not None
     found.network_loss.backward()
     trained = {name.split(".")[0] for name, weight in model.named_parameters() if weight.grad is not None}
@@ -353,7 +355,7 @@ def test_a_sure_network_spares_the_game_after_the_first_steps():
         features = model.encode_pairs(batch.pixels, batch.ids, batch.mask)
         assert model.region_head is not None
         best = model.region_head.best(model.regions(features.image_tokens, features.patch_embeddings))
-        found = interactions.of(model, batch, features, best, is_region(best))
+        found = interactions.of(model, batch, features, best, model.region_head.is_apart(best))
         interactions.advance()
         return found.report["skipped"].item()
 

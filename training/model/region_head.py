@@ -11,7 +11,7 @@ with texts directly; a box that overlaps a more confident one is passed over, or
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -139,9 +139,14 @@ class RegionHead(nn.Module):
 
     def best(self, regions: Regions) -> Regions:
         """The most confident boxes that do not overlap a more confident one, most confident first."""
-        overlapped = is_overlapped(regions.boxes, regions.scores, most=self.config.most_overlap)
+        overlapped = is_overlapped(regions.boxes.clamp(0, 1), regions.scores, most=self.config.most_overlap)
         ranked = regions.scores - OVERLAPPED * overlapped.to(regions.scores.dtype)
         return regions.take(ranked.topk(self.config.regions, dim=1).indices)
+
+    @torch.no_grad()
+    def is_apart(self, best: Regions) -> Bool[Tensor, "images regions"]:
+        """Which of the best boxes overlap no more confident one; the others only fill up their number."""
+        return ~is_overlapped(best.boxes.clamp(0, 1), best.scores, most=self.config.most_overlap)
 
     def _sides(self, raw: Float[Tensor, "images patches 2"]) -> Float[Tensor, "images patches 2"]:
         if self.config.fixed_side is not None:

@@ -45,7 +45,7 @@ from torch import Tensor
 from training.data.batch import PairBatch, Phrases
 from training.model.features import PairFeatures
 from training.model.pair_model import PairModel
-from training.model.region_head import OVERLAPPED, Regions, joined, pooled
+from training.model.region_head import Regions, joined, pooled
 from training.objectives.base import ObjectiveOutput
 from training.objectives.box_game import BoxGameConfig, box_losses, draw_boxes
 from training.objectives.games import SemanticsGame, pair_teams
@@ -115,8 +115,10 @@ class Loupe:
             every = replace(every, embeddings=pooled(every.membership.detach(), features.patch_embeddings))
         similarity = torch.einsum("brd,pd->bpr", every.embeddings, texts) / config.temperature
         table = phrase_table(phrases, len(batch.ids))
-        assert model.region_head is not None
-        best = model.region_head.best(every)
+        head = model.region_head
+        assert head is not None
+        best = head.best(every)
+        is_region = head.is_apart(best)
         terms: dict[str, Tensor] = {}
         report: dict[str, Tensor] = {}
         if config.contrast > 0:
@@ -124,12 +126,12 @@ class Loupe:
         if self._tries_boxes(model):
             terms["boxes"], report["side"] = self._boxes(model, batch, phrases, every, similarity, texts)
         if config.fsa > 0:
-            terms["fsa"] = config.fsa * self._fsa(every, best, similarity, texts, table)
+            terms["fsa"] = config.fsa * self._fsa(every, best, is_region, similarity, texts, table)
         if config.confidence > 0:
             shares, is_known = confidence_shares(similarity, table)
             terms["confidence"] = config.confidence * tsa_loss(every.scores, shares, is_known)
         if config.tsa > 0:
-            terms |= self._tsa(model, batch, features, best, report)
+            terms |= self._tsa(model, batch, features, best, is_region, report)
         loss = torch.stack(list(terms.values())).sum()
         return ObjectiveOutput(loss=loss, report=report | {name: term.detach() for name, term in terms.items()})
 
@@ -151,12 +153,18 @@ class Loupe:
         return self.config.boxes is not None and not model.region_head.is_fixed
 
     def _tsa(
-        self, model: PairModel, batch: PairBatch, features: PairFeatures, best: Regions, report: dict[str, Tensor]
+        self,
+        model: PairModel,
+        batch: PairBatch,
+        features: PairFeatures,
+        best: Regions,
+        is_region: Bool[Tensor, "images regions"],
+        report: dict[str, Tensor],
     ) -> dict[str, Tensor]:
         if self.config.random_interactions:
             shares = torch.rand_like(best.scores)
-            return {"tsa": self.config.tsa * tsa_loss(best.scores, shares, is_region(best))}
-        found = self.token_interactions.of(model, batch, features, best, is_region(best))
+            return {"tsa": self.config.tsa * tsa_loss(best.scores, shares, is_region)}
+        found = self.token_interactions.of(model, batch, features, best, is_region)
         report |= found.report
         terms = {"tsa": self.config.tsa * tsa_loss(found.scores, found.shares, found.is_known)}
         if found.network_loss is not None:
@@ -167,6 +175,7 @@ class Loupe:
         self,
         every: Regions,
         best: Regions,
+        is_region: Bool[Tensor, "images regions"],
         similarity: Float[Tensor, "images phrases boxes"],
         texts: Float[Tensor, "phrases dim"],
         table: PhraseTable,
@@ -177,7 +186,7 @@ class Loupe:
         is_phrase = table.is_phrase[rows]
         nearest = similarity[rows[:, None], table.phrases[rows]].argmax(dim=2)
         playing = joined(best.of(rows), every.of(rows).take(nearest))
-        is_playing = torch.cat([is_region(best)[rows], is_phrase], dim=1)
+        is_playing = torch.cat([is_region[rows], is_phrase], dim=1)
         cosines = torch.einsum("brd,bnd->brn", playing.embeddings, texts[table.phrases[rows]])
         to_phrases, to_regions = relative_rows(cosines / self.config.temperature, is_playing, is_phrase)
         with torch.no_grad():
@@ -229,8 +238,3 @@ class Loupe:
             config=config,
         )
         return losses.weighed(config), losses.side.detach().square()
-
-
-def is_region(best: Regions) -> Bool[Tensor, "images regions"]:
-    """Which regions overlap no better one; the others only fill up their number."""
-    return best.scores.detach() > -OVERLAPPED / 2

@@ -119,9 +119,10 @@ def test_the_best_come_first_and_the_overlapped_last():
     assert best.boxes.shape == (2, 4, 4)
     assert best.embeddings.shape == (2, 4, 8)
     for image in range(2):
-        is_late = is_overlapped(regions.boxes, regions.scores, most=head.config.most_overlap)[image]
+        is_late = is_overlapped(regions.boxes.clamp(0, 1), regions.scores, most=head.config.most_overlap)[image]
         ranked = (regions.scores[image] - OVERLAPPED * is_late.float()).argsort(descending=True)[:4]
         torch.testing.assert_close(best.boxes[image], regions.boxes[image][ranked])
+        torch.testing.assert_close(head.is_apart(best)[image], ~is_late[ranked])
 
 
 def test_more_regions_than_patches_are_refused():
