@@ -58,7 +58,8 @@ def token_game(model: PairModel, batch: PairBatch) -> TokenGame:
 
 
 def loupe_of(model: PairModel, **settings: object) -> Loupe:
-    return dataclasses.replace(LoupeConfig(), **settings).build(model)  # type: ignore[arg-type]
+    at_once = LoupeConfig(boxes=BoxGameConfig(start_step=0))
+    return dataclasses.replace(at_once, **settings).build(model)  # type: ignore[arg-type]
 
 
 def test_the_whole_coalition_is_worth_the_cosine_of_the_pair_and_nobody_something_finite():
@@ -329,6 +330,19 @@ def test_every_row_trains_its_head(settings: dict[str, object]):
     assert gradient is not None
     assert gradient[:4].abs().sum() > 0, "the boxes"
     assert gradient[4].abs().sum() > 0, "the confidence"
+
+
+def test_boxes_stay_as_they_are_before_the_box_game_begins():
+    model, batch = looking_model(), phrased_batch()
+    output = loupe_of(model, boxes=BoxGameConfig(start_step=1))(
+        model, batch, model.encode_pairs(batch.pixels, batch.ids, batch.mask)
+    )
+    output.loss.backward()
+    assert model.region_head is not None
+    gradient = model.region_head.predict.weight.grad
+    assert gradient is not None
+    assert gradient[:4].abs().sum() == 0
+    assert "boxes" not in output.report
 
 
 def test_the_networks_loss_trains_the_network_alone():

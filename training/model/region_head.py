@@ -20,7 +20,7 @@ from training.model.transformer import LAYER_NORM_EPS, initialise
 OVERLAPPED = 1e4
 """Taken from the score of a box that overlaps a more confident one: such boxes come last, where boxes are too few."""
 
-GAIN = 4.0
+GAIN = 2.0
 """What the last layer's outputs are multiplied by. Boxes begin from one size and one place, beside encoders that are
 trained already; at the rate that is right for those they would hardly leave it in a few hundred steps."""
 

@@ -37,6 +37,7 @@ class BoxGameConfig:
     outside: float = 0.3  # weight of the picture without the box
     side: float = 4.0  # weight of the box's size: with these, true boxes of drawn scenes are the cheapest of any scale
     border_px: float = 1.0  # softness of a box's border
+    start_step: int = 60  # so many steps without: boxes drawn before phrases are found where they are would only shrink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

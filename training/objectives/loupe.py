@@ -123,7 +123,7 @@ class Loupe:
         report: dict[str, Tensor] = {}
         if config.contrast > 0:
             terms["contrast"] = config.contrast * contrast_loss(similarity, phrases, table)
-        if self._tries_boxes(model):
+        if self._tries_boxes(model) and self._has_begun():
             terms["boxes"], report["side"] = self._boxes(model, batch, phrases, every, similarity, texts)
         if config.fsa > 0:
             terms["fsa"] = config.fsa * self._fsa(every, best, is_region, similarity, texts, table)
@@ -147,6 +147,10 @@ class Loupe:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state_dict` gave."""
         self.token_interactions.load_state_dict(state)
+
+    def _has_begun(self) -> bool:
+        boxes = self.config.boxes
+        return boxes is not None and int(self.token_interactions.num_steps) >= boxes.start_step
 
     def _tries_boxes(self, model: PairModel) -> bool:
         assert model.region_head is not None
