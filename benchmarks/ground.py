@@ -5,7 +5,7 @@
     python -m benchmarks.ground budgets BUNDLE --rows grounding.jsonl --images DIR [--pictures 100] [--json OUT]
 
 `cost` runs a server of its own over sockets, its caches off, and asks three phrases of pictures that are sent and of
-the same pictures stored; both are asked in turn. Pictures are 640 by 480.
+the same pictures stored, in turn; nothing is masked (budget 0). Pictures are 640 by 480.
 
 `budgets` takes the bundle's two encoders alone, whatever else it has, and looks for phrases of drawn scenes (split
 `test`, which no recipe trains on), or of a file's single-box rows, with each budget. Beside it stand the controls that
@@ -13,6 +13,7 @@ need no model, and the bundle as it is.
 """
 
 import argparse
+import json
 import random
 import statistics
 import tempfile
@@ -38,8 +39,8 @@ from scenes import generate
 PHRASES = ["a red star", "the blue circle", "a green thing"]
 SEED = 11
 SIZE = "640x480"
-PICTURES = 12
-ROUNDS = 5
+PICTURES = 10
+ROUNDS = 4
 
 Asked = tuple[Image.Image, list[tuple[str, Box]]]
 
@@ -84,8 +85,16 @@ def _ask(client: httpx.Client) -> dict[str, Any]:
     for turn in range(ROUNDS + 1):
         for at, file in enumerate(files):
             for way, body in (
-                ("sent", {"files": {"image": ("a.jpg", file, "image/jpeg"), "request": (None, _request(), _JSON)}}),
-                ("stored", {"json": {"image": {"item": str(at)}, "phrases": PHRASES}}),
+                (
+                    "sent",
+                    {
+                        "files": {
+                            "image": ("a.jpg", file, "image/jpeg"),
+                            "request": (None, _request(), "application/json"),
+                        }
+                    },
+                ),
+                ("stored", {"json": {"image": {"item": str(at)}, "phrases": PHRASES, "budget": 0}}),
             ):
                 since = time.perf_counter()
                 answer = client.post("/ground", **body).raise_for_status().json()
@@ -103,11 +112,8 @@ def _ask(client: httpx.Client) -> dict[str, Any]:
     }
 
 
-_JSON = "application/json"
-
-
 def _request() -> str:
-    return '{"phrases": ["' + '", "'.join(PHRASES) + '"]}'
+    return json.dumps({"phrases": PHRASES, "budget": 0})
 
 
 def budgets(encoder: Encoder, asked: Sequence[Asked], wanted: Sequence[int]) -> dict[str, Any]:
