@@ -70,13 +70,16 @@ def test_reranked_and_explained_hits(client: Client, gallery: str) -> None:
     assert hit.words is not None
     assert [word.word for word in hit.words] == ["a", "red", "picture"]
     assert hit.words[1].heatmap is None
-    answer = client.search("a red picture", gallery=gallery, explain=True, heatmap="grid", top_k=1)
+    half = picture("white")  # of a picture that is red all over no part is hotter than another
+    half.paste(picture("red", size=(32, 48)), (0, 0))
+    client.add("half", image=half, metadata={"n": 9}, gallery=gallery)
+    answer = client.search("a red picture", gallery=gallery, explain=True, heatmap="grid", filter={"n": 9})
     assert answer.heatmap_method == "attention"
     (warm,) = answer.hits
     assert warm.words is not None
     assert warm.words[1].heatmap is not None
     heated = draw(warm.picture(), warm, heat="red")
-    assert heated.getpixel((240, 240)) != draw(warm.picture(), warm).getpixel((240, 240))
+    assert heated.getpixel((120, 240)) != draw(warm.picture(), warm).getpixel((120, 240))
 
 
 def every_kind_of(image: Image.Image, folder: Path) -> Iterator[object]:
