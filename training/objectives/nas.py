@@ -126,8 +126,9 @@ def connected(
     """One blob of so many patches in each picture: the most relevant patch, then always the most relevant neighbour."""
     chosen = most_relevant(relevance, 1)
     for _ in range(count - 1):
-        around = F.max_pool2d(chosen.unflatten(1, grid).float()[:, None], (3, 1), stride=1, padding=(1, 0))
-        beside = F.max_pool2d(chosen.unflatten(1, grid).float()[:, None], (1, 3), stride=1, padding=(0, 1))
+        blob = chosen.float().reshape(-1, 1, *grid)
+        around = F.max_pool2d(blob, (3, 1), stride=1, padding=(1, 0))
+        beside = F.max_pool2d(blob, (1, 3), stride=1, padding=(0, 1))
         is_near = (torch.maximum(around, beside).flatten(1) > 0) & ~chosen
         chosen |= most_relevant(relevance.masked_fill(~is_near, -torch.inf), 1)
     return chosen
@@ -363,7 +364,7 @@ def _matched(model: PairModel, groups: list[_Group]) -> dict[str, Float[Tensor, 
         torch.cat([group.masks for group in groups]),
         torch.cat([group.images for group in groups]),
     )
-    logits = model.match(fused).float().split([len(group.rows) for group in groups])
+    logits = torch.split(model.match(fused).float(), [len(group.rows) for group in groups])
     return {group.name: of for group, of in zip(groups, logits, strict=True)}
 
 
