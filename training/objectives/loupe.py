@@ -70,9 +70,7 @@ class LoupeConfig:
     confidence: float = 1.0  # weight of confidence by likeness to a phrase; 0: by the token-level game alone
     contrast: float = 1.0  # weight of the contrast with other pictures' phrases; 0: without
     network: float = 0.1  # weight of L_UNSIL, which trains the network alone but counts when gradients are clipped
-    boxes: BoxGameConfig | None = field(
-        default_factory=BoxGameConfig
-    )  # None: boxes are trained through their embeddings alone
+    boxes: BoxGameConfig | None = field(default_factory=BoxGameConfig)  # None: trained through embeddings alone
     token_game: TokenInteractionConfig = field(default_factory=TokenInteractionConfig)
     semantic_images: int = 48  # pictures of a step whose semantics-level game is played
     semantic_samples: int = 16  # coalitions drawn for each region and phrase, where all are too many
@@ -84,7 +82,7 @@ class LoupeConfig:
         """The objective.
 
         Raises:
-            ValueError: the model has no region head, or no interaction network where the config asks it.
+            ValueError: the model has no region head, its image encoder reads no pixels, or `exact_players` is too many.
         """
         if model.region_head is None:
             raise ValueError("LOUPE needs a model with a region head: give ModelConfig a RegionHeadConfig")
