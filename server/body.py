@@ -101,6 +101,10 @@ def _names(request: Request) -> list[str]:
     return [name for name in request.query_params if name not in EVERYWHERE]
 
 
+_SWITCHES = frozenset({"true", "false", "1", "0"})
+"""What a field that may be a list or a switch says when it is a switch."""
+
+
 def _fields_of(parameters: QueryParams, model: type[BaseModel]) -> dict[str, object]:
     fields: dict[str, object] = {}
     for name in parameters:
@@ -109,7 +113,8 @@ def _fields_of(parameters: QueryParams, model: type[BaseModel]) -> dict[str, obj
         values = parameters.getlist(name)
         shape = str(model.model_fields[name].annotation) if name in model.model_fields else ""
         if "list[" in shape:
-            fields[name] = values
+            is_switch = "bool" in shape and len(values) == 1 and values[0].lower() in _SWITCHES
+            fields[name] = values[0] if is_switch else values
         elif len(values) > 1:
             raise field_error(name, "this was sent twice")
         elif "dict[" in shape:

@@ -35,6 +35,9 @@ async def test_a_body_may_be_a_picture(client: httpx.AsyncClient) -> None:
     found = await raw(client, "/search", "green", target="text", include=["text", "metadata"], explain="true", top_k=1)
     assert found.json()["hits"][0]["text"] == "a green square"
     assert found.json()["hits"][0]["words"]
+    named = await raw(client, "/search", "green", target="text", explain="words", top_k=1)
+    assert named.json()["hits"][0]["words"]
+    assert "regions" not in named.json()["hits"][0]
     filtered = await raw(client, "/search", "green", filter=json.dumps({"number": {"gte": 2}}))
     assert set(ids(filtered)) == {"blue", "yellow"}
     grounded = (await raw(client, "/ground", phrases=["red", "white"])).json()
