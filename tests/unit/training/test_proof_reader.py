@@ -198,7 +198,7 @@ def test_exported_graphs_say_what_the_model_says(tmp_path: Path):
     model, batch = reading_model(), small_batch()
     vocab_size = small_tokenizer().get_vocab_size()
     plans = plan_graphs(model, pixels=batch.pixels, max_subwords=32, vocab_size=vocab_size)
-    assert [plan.name for plan in plans] == ["image_encoder", "text_encoder", "fusion", "proof_reader"]
+    assert [plan.name for plan in plans] == ["image_encoder", "text_encoder", "fusion", "word_maps", "proof_reader"]
     image, reader = plans[0], plans[-1]
     assert [output.name for output in image.outputs[-2:]] == ["image_levels", "image_summary"]
     pixels = {"pixels": batch.pixels[:3].numpy()}
