@@ -6,41 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from export import ExportReport
 from export.assemble import graph_inputs
 from export.drawn import drawn_cases
-from export.graphs import TorchEngine, plan_graphs
 from export.parity import TOLERANCE, agreement, check, is_same_choice, measure, samples_of
 from export.variants import Variant, write_variant
 from runtime.bundle import read_bundle
 from runtime.encoder import Encoder
-from runtime.engines import Engine, start_engine
+from runtime.engines import start_engine
 from runtime.errors import BundleError, ExportError
 from runtime.proofread import proofread
-from training.checkpoint import load_trained
 from training.data.source import Sample
-
-
-@pytest.fixture(scope="module")
-def served(small_export: ExportReport) -> Encoder:
-    return Encoder.load(small_export.bundle, provider="cpu")
-
-
-@pytest.fixture(scope="module")
-def torch_encoder(small_checkpoint: Path, served: Encoder) -> Encoder:
-    trained = load_trained(small_checkpoint)
-    transform = served.text_transform
-    plans = plan_graphs(
-        trained.model.eval(),
-        pixels=torch.zeros(2, 3, 32, 32),
-        max_subwords=transform.max_subwords,
-        vocab_size=transform.vocabulary_size,
-    )
-    engines: dict[str, Engine] = {plan.name: TorchEngine(plan) for plan in plans}
-    return Encoder(served.manifest, transform, engines, lexicon=served.lexicon)
 
 
 def test_the_bundle_reads_words_and_its_parity_is_on_record(small_export: ExportReport, served: Encoder):
@@ -77,7 +55,7 @@ def test_levels_are_computed_for_who_asks(served: Encoder):
     assert levels.shape[1:] == served.manifest.graphs["proof_reader"].inputs[2].shape[1:]
 
 
-def test_another_proof_reader_fails_the_gate(served: Encoder, torch_encoder: Encoder):
+def test_another_proof_reader_fails_the_gate(served: Encoder, by_torch: Encoder):
     """One head's sign turned: numbers are far apart, and so are decisions."""
     inner = served.engines["proof_reader"]
 
@@ -92,11 +70,11 @@ def test_another_proof_reader_fails_the_gate(served: Encoder, torch_encoder: Enc
         served.manifest, served.text_transform, {**served.engines, "proof_reader": Turned()}, lexicon=served.lexicon
     )
     cases = drawn_cases(12, size_px=32)
-    report = measure(served.manifest.graphs, torch_encoder.engines, wrong.engines, samples_of(served, cases))
+    report = measure(served.manifest.graphs, by_torch.engines, wrong.engines, samples_of(served, cases))
     with pytest.raises(ExportError, match=r"proof_reader\.word_error") as refused:
         check(report, TOLERANCE["fp32"])
     assert refused.value.code == "parity_failed"
-    same, other = agreement(torch_encoder, served, cases), agreement(torch_encoder, wrong, cases)
+    same, other = agreement(by_torch, served, cases), agreement(by_torch, wrong, cases)
     assert (same.flagged_word, same.best_correction) == (1, 1)
     assert other.best_correction is not None
     assert other.best_correction < 0.5

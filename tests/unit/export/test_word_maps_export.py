@@ -88,25 +88,6 @@ def test_no_graph_where_no_word_would_be_anywhere(config: ModelConfig):
     assert "word_maps" not in plans_of(config, seed=0)
 
 
-@pytest.fixture(scope="module")
-def served(small_export: ExportReport) -> Encoder:
-    return Encoder.load(small_export.bundle, provider="cpu")
-
-
-@pytest.fixture(scope="module")
-def by_torch(small_checkpoint: Path, served: Encoder) -> Encoder:
-    trained = load_trained(small_checkpoint)
-    transform = served.text_transform
-    plans = plan_graphs(
-        trained.model.eval(),
-        pixels=torch.zeros(2, 3, 32, 32),
-        max_subwords=transform.max_subwords,
-        vocab_size=transform.vocabulary_size,
-    )
-    engines: dict[str, Engine] = {plan.name: TorchEngine(plan) for plan in plans}
-    return Encoder(served.manifest, transform, engines, lexicon=served.lexicon)
-
-
 def test_the_bundle_has_the_maps_and_keeps_its_space(small_export: ExportReport, served: Encoder, by_torch: Encoder):
     manifest = small_export.manifest
     assert manifest.parity["word_maps.word_maps"].smallest_cosine > 0.9999
