@@ -18,9 +18,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 RECIPES = {"minilm": "training.recipes.photos:lit", "nothing": "training.recipes.photos:lit_from_nothing"}
-PROOF_READER = "training.recipes.photos:proof_reader"
-"""Goes on from MiniLM's recipe; the encoders and what they find stay as they are."""
-
 TESTED = ("test", "dev", "val")
 SUITE = ROOT / "benchmarks/suites/photos.toml"
 """What is measured beside retrieval where the data has it: boxes, hard negatives, statements."""
@@ -35,9 +32,7 @@ def main() -> None:
     given = parser.parse_args()
     out = given.out or Path("runs/photos" if given.tower == "minilm" else "runs/photos-from-nothing")
     started = time.monotonic()
-    checkpoint = train(given.data, out / "work", RECIPES[given.tower])
-    if given.tower == "minilm":
-        checkpoint = train(given.data, out / "proof-reader", PROOF_READER, start=checkpoint)
+    checkpoint = train(given.data, out, RECIPES[given.tower])
     bundle = export(given.data, out, checkpoint)
     index(given.data, out, bundle)
     evaluate(given.data, out, bundle)
@@ -45,13 +40,13 @@ def main() -> None:
     print(f"    .venv/bin/vernier serve --bundle {bundle} --gallery {out / 'gallery'}")
 
 
-def train(data: Path, workdir: Path, recipe: str, *, start: Path | None = None) -> Path:
-    """Train to the end, from another checkpoint's weights where one is given; the newest checkpoint."""
+def train(data: Path, out: Path, recipe: str) -> Path:
+    """Train to the end; the newest checkpoint."""
     from training.checkpoint import list_checkpoints
 
+    workdir = out / "work"
     resume = ["--resume"] if list_checkpoints(workdir) else []
-    begin = ["--start-from", start] if start is not None else []
-    vernier("train", "--recipe", recipe, "--data", data, "--workdir", workdir, *resume, *begin)
+    vernier("train", "--recipe", recipe, "--data", data, "--workdir", workdir, *resume)
     return list_checkpoints(workdir)[-1]
 
 
