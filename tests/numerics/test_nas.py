@@ -21,6 +21,7 @@ from training.objectives.nas import (
     connected,
     draw_targets,
     exchanged,
+    hardest,
     most_relevant,
     relevance_of,
     wrong_pictures,
@@ -138,6 +139,13 @@ def test_only_high_scores_are_rejected_and_at_most_a_share():
     assert accepted(logits, above=0.9, most=1.0).tolist() == [False, True, True, False]
     assert accepted(logits, above=0.9, most=0.25).tolist() == [False, True, True, True]
     assert accepted(logits, above=0.9, most=0.0).all()
+
+
+def test_of_each_pairs_wrong_captions_the_one_most_like_its_picture():
+    cosine = torch.tensor([0.1, 0.4, 0.3, 0.9, 0.2, -0.5])
+    rows = torch.tensor([0, 0, 0, 5, 2, 2])
+    assert hardest(cosine, rows, count=4).tolist() == [1, 4]  # none of pairs 1 and 3; pair 5 is beyond the count
+    assert hardest(cosine, rows, count=6).tolist() == [1, 4, 3]
 
 
 def test_the_loss_by_hand_each_group_averaged_apart():

@@ -1,6 +1,6 @@
 """Drawn scenes as training pairs: rendered as they are needed, never repeated, nothing on disk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class ScenePairsConfig:
     world: str = "full"  # or "small": see `scenes.WORLDS`
     max_subwords: int = 48
     edited_share: float = 0.0  # of the captions that also come with an edited, wrong copy: `scenes.TRAINING_EDITS`
+    edits_of_each: int = 1  # how many such copies
     short_share: float = 0.0  # of the captions replaced by a short query; these are the last of a batch, so that
     # objectives over the first pairs alone (`max_pairs`) still see captions that are true of one picture only
     phrases: PhrasesConfig | None = None  # noun phrases of the captions as texts of their own: what LOUPE learns from
@@ -75,13 +76,13 @@ class ScenePairs:
         edits: list[tuple[int, str]] = []
         for row, scene in enumerate(drawn[: round(self.config.edited_share * self.batch_size)]):
             rng = np.random.default_rng((self.seed, first + row))
-            edits.append((row, scenes.edit_caption(scene, rng).caption))
+            edits += [(row, scenes.edit_caption(scene, rng).caption) for _ in range(self.config.edits_of_each)]
         captions = [scene.caption for scene in drawn]
         whole = self.batch_size - round(self.config.short_share * self.batch_size)
         for row in range(whole, self.batch_size):
             captions[row] = short_query(drawn[row], np.random.default_rng((self.seed, first + row, 1)))
         batch = collate(
-            self._pictures(drawn, captions, dict(edits), first),
+            self._pictures(drawn, captions, edits, first),
             captions,
             image_transform=self.image_transform,
             text_transform=self.text_transform,
@@ -142,13 +143,13 @@ class ScenePairs:
         return [caption_of(new_draft(rng, world=world, held_out=False), world).text for _ in range(count)]
 
     def _pictures(
-        self, drawn: Sequence[scenes.Scene], captions: Sequence[str], edits: Mapping[int, str], first: int
+        self, drawn: Sequence[scenes.Scene], captions: Sequence[str], edits: Sequence[tuple[int, str]], first: int
     ) -> list[Image.Image]:
         """The pictures, distorted so that captions stay true, and edited ones wrong; what they speak of stays whole."""
         return [
             distorted(
                 scene.image,
-                [captions[row], *([edits[row]] if row in edits else [])],
+                [captions[row], *(caption for of, caption in edits if of == row)],
                 self.config.augmentation,
                 seed=(self.seed, first + row, 4),
                 keep=[phrase.box for phrase in scene.phrases],

@@ -233,6 +233,21 @@ def accepted(logits: Float[Tensor, " pairs"], *, above: float, most: float) -> B
     return ~((torch.sigmoid(logits.float()) > above) & (rank < int(most * len(logits))))
 
 
+def hardest(cosine: Float[Tensor, " wrong"], rows: Int[Tensor, " wrong"], count: int) -> Int[Tensor, " chosen"]:
+    """Which of each pair's wrong captions is most like its picture, for those of the first `count` pairs that have any.
+
+    Args:
+        cosine: of each wrong caption with the picture of its pair.
+        rows: the pair of each.
+        count: pairs from this one on are left out.
+    """
+    order = cosine.argsort(descending=True)
+    of = rows[order]
+    pairs = torch.arange(count, device=rows.device)
+    is_of = of == pairs[:, None]
+    return order[is_of.int().argmax(dim=1)[is_of.any(dim=1)]]
+
+
 class Nas:
     """The objective over a batch."""
 
@@ -371,10 +386,17 @@ def _matched(model: PairModel, groups: list[_Group]) -> dict[str, Float[Tensor, 
 def _wrong_texts(
     model: PairModel, batch: PairBatch, features: PairFeatures, count: int
 ) -> tuple[Float[Tensor, "wrong subwords width"], Bool[Tensor, "wrong subwords"], Int[Tensor, " wrong"]]:
-    """Tokens and masks of wrong captions, and whose they are: edited ones, or those with wrong words."""
+    """Tokens and masks of wrong captions, and whose they are: edited ones, or those with wrong words.
+
+    Of several edited captions of a pair it is the one that the dual encoder likes best: a wrong colour is easy, and
+    would leave little of the loss to what is not (a reconstruction, as is the rule of the edit).
+    """
     if batch.edits is not None and features.edited is not None:
-        near = batch.edits.rows < count
-        return features.edited.tokens[near], features.edited.mask[near], batch.edits.rows[near]
+        of = batch.edits.rows
+        with torch.no_grad():
+            cosine = (features.edited.embedding * features.image_embedding[of]).sum(dim=1)
+        chosen = hardest(cosine, of, count)
+        return features.edited.tokens[chosen], features.edited.mask[chosen], of[chosen]
     if batch.wrong_words is not None:
         words = batch.wrong_words.first(count)
         masks = batch.mask[:count]

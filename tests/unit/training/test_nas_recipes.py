@@ -45,7 +45,7 @@ def test_a_row_differs_from_the_baseline_in_nas_alone(name: str):
         row,
         recipe=plain.recipe,
         model=dataclasses.replace(row.model, visual_dictionary=None),
-        data=dataclasses.replace(row.data, edited_share=0.0),
+        data=dataclasses.replace(row.data, edited_share=0.0, edits_of_each=1),
         objectives=tuple(term for term in row.objectives if term.name != "nas"),
     )
     assert without == plain
@@ -80,7 +80,7 @@ def test_edited_captions_of_training_are_of_the_trained_kinds_alone():
     source = data.open(None, tokenizer=data.tokenizer(None), batch_size=96, seed=0)
     batch = source[0]
     assert batch.edits is not None
-    assert batch.edits.rows.tolist() == list(range(32))
+    assert batch.edits.rows.tolist() == [row for row in range(32) for _ in range(4)]
     unseen = {"plain", "striped", "dotted", "checked"} & set(scenes.vocabulary(scenes.world_named("small")))
     piece = source.text_transform.tokenizer.id_to_token
     for row, ids in zip(batch.edits.rows.tolist(), batch.edits.ids, strict=True):
