@@ -24,7 +24,7 @@ from training.recipes import baseline
 
 _WEIGHT = 0.2
 """Of LOUPE beside the others. The heads' own weights do not care, as Adam divides by the gradient's size; the encoders
-do: at 1 rows of 300 steps lost 4 points of text to image R@1, at 0.5 one, and 4 of image to text (docs/experiments.md)."""
+do: at 1 rows of 300 steps lost 4 points of text to image R@1, at a half 4 of image to text (docs/experiments.md)."""
 
 
 def tiny() -> TrainConfig:
