@@ -5,20 +5,35 @@ write where something is; when the bundle's or the gallery's schema changes, mak
 """
 
 import json
-import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from index import NewItem, content_digest, open_folder, parse_filter, thumbnail
+from index.features import Kept, keep, unpack
+from runtime.bundle import (
+    Calibration,
+    Decisions,
+    GroundingFit,
+    Logistic,
+    Manifest,
+    MatchFit,
+    OutputParity,
+    WordErrorFit,
+    read_bundle,
+    write_bundle,
+)
+from runtime.bundle.manifest import Choice, PrecisionReport, TaskQuality, Trial
 from runtime.encoder import Encoder
 from tests.unit.vernier.colour_bundle import write_colour_bundle
 
 HERE = Path(__file__).resolve().parent
 QUERIES = ("a red square", "something blue", "green and yellow", "white")
+_PART = "patch_embeddings"
 FILTER = {"and": [{"number": {"gte": 4}}, {"not": {"kind": "odd"}}]}
 
 
@@ -49,7 +64,25 @@ def answers_of(encoder: Encoder, gallery_folder: Path) -> dict[str, object]:
             "found": found,
             "items": items,
             "picture_digests": {at: content_digest(picture=gallery.picture(at)) for at in items},
+            "said_by_the_bundle": _said(encoder.manifest),
+            "kept_of_pictures": _numbers(gallery.features(list(items), [_PART])),
         }
+
+
+def _said(manifest: Manifest) -> dict[str, object]:
+    """What the manifest says beyond what every search uses."""
+    told = manifest.model_dump(mode="json", include={"calibration", "decisions", "parity", "precision"})
+    return {**told, "probability": manifest.calibration.match.probability(0.3)}
+
+
+def _numbers(kept: Mapping[str, Kept]) -> dict[str, list[float]]:
+    """What is kept of each picture's patches, as the server reads it."""
+    found = {}
+    for name, one in sorted(kept.items()):
+        patches = unpack([one], np.zeros((1, 3), np.float32), [_PART]).patch_embeddings
+        assert patches is not None
+        found[name] = patches.ravel().round(4).tolist()
+    return found
 
 
 def main(version: str) -> None:
@@ -58,31 +91,89 @@ def main(version: str) -> None:
     out.mkdir()
     with tempfile.TemporaryDirectory() as parts:
         write_colour_bundle(Path(parts) / "bundle")
-        shutil.copytree(Path(parts) / "bundle", out / "bundle")
+        _write_in_full(Path(parts) / "bundle", out / "bundle")
     encoder = encoder_of(out / "bundle")
     pictures = [_picture(at) for at in range(16)]
     texts = [("a red thing", "blue and green", "a yellow thing", None)[at % 4] for at in range(16)]
-    images = encoder.embed_images(pictures).embedding
-    with open_folder(out / "gallery", space=encoder.space, dim=encoder.dim, create=True) as gallery:
+    seen = encoder.embed_images(pictures)
+    jpegs = [thumbnail(one) for one in pictures]
+    kept = keep(encoder, seen, jpegs, "int8")
+    with open_folder(
+        out / "gallery", space=encoder.space, dim=encoder.dim, create=True, patch_tokens="int8"
+    ) as gallery:
         gallery.upsert(
             [
                 NewItem(
                     id=f"picture {at:02} ü",
-                    image_embedding=images[at],
+                    image_embedding=seen.embedding[at],
                     text_embedding=None if text is None else encoder.embed_texts([text]).embedding[0],
                     text=text,
                     metadata={"number": at, "kind": "odd" if at % 2 else "even", "tags": [f"t{at % 3}", "all"]},
-                    picture=thumbnail(pictures[at]),
-                    content_digest=content_digest(picture=thumbnail(pictures[at]), text=text),
+                    picture=jpegs[at],
+                    features=kept[at] if at % 4 else None,
+                    content_digest=content_digest(picture=jpegs[at], text=text),
                 )
                 for at, text in enumerate(texts)
             ]
         )
         gallery.delete("picture 15 ü")
         gallery.snapshot()
-    (out / "gallery" / "lock").unlink()
     answers = answers_of(encoder, out / "gallery")
+    (out / "gallery" / "lock").unlink()
     (out / "answers.json").write_text(json.dumps(answers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_in_full(colours: Path, out: Path) -> None:
+    """Write the bundle with a number in every place that a manifest has for what was measured."""
+    told = read_bundle(colours).manifest
+    quality = TaskQuality(recall_at_1=0.5, word_auroc=0.75, acc_at_50=0.25, map_pointing=0.625)
+    trial = Trial(variant="fp32", bytes=1000, ms={"1": 0.25}, quality=quality, verdict="the only one")
+    fit = MatchFit(
+        prior=0.5, seen=0.25, right=8, wrong=24, looked_at=4, unanswerable=8, most_false_hits=0.1, false_hits=0.05,
+        recall=0.75,
+    )  # fmt: skip
+    words = WordErrorFit(
+        method="leave_one_out", prior=0.05, seen=0.5, right_words=64, wrong_words=16, most_false_alarms=0.02,
+        false_alarms=0.015625, recall=0.5,
+    )  # fmt: skip
+    boxes = GroundingFit(
+        method="patch_similarity", present=32, absent=16, most_false_alarms=0.1, false_alarms=0.0625, recall=0.875
+    )
+    write_bundle(
+        out,
+        name=told.name,
+        files={name: colours / name for name in told.files},
+        image=told.image,
+        text=told.text,
+        graphs=told.graphs,
+        embedding_dim=told.embedding_dim,
+        temperature=told.temperature,
+        provenance=told.provenance,
+        calibration=Calibration(
+            match=Logistic(scale=4, bias=-1),
+            min_match=0.4,
+            match_fit=fit,
+            word_error=Logistic(scale=2, bias=0.5),
+            word_error_threshold=0.7,
+            word_error_fit=words,
+            grounding=Logistic(scale=3),
+            grounding_threshold=0.2,
+            grounding_fit=boxes,
+            fitted_on="nothing",
+        ),
+        parity={"image_encoder.image_embedding": OutputParity(samples=4, largest_difference=1e-6, smallest_cosine=1)},
+        decisions=Decisions(
+            samples=4, top_hit=1, flagged_word=1, best_correction=1, best_box=1, regions=1, codes=1, hottest_patch=1
+        ),
+        precision=PrecisionReport(
+            asked="auto",
+            validation="nothing",
+            hardware="none",
+            fp32=quality,
+            chosen=quality,
+            graphs={"image_encoder": Choice(chosen="fp32", trials=(trial,))},
+        ),
+    )
 
 
 def _picture(at: int) -> Image.Image:

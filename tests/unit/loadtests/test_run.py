@@ -2,8 +2,11 @@
 
 import json
 import os
+import pkgutil
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +72,34 @@ def test_a_plan_in_an_open_loop_is_judged_stage_by_stage_and_names_the_slow_part
     measured = json.loads((tmp_path / "report.json").read_text())["measured"]
     assert [entry["stage"] for entry in measured if entry["name"] == "proofread"][:2] == ["warm-up", "steady"]
     assert all("proofread" in entry["server_ms"] for entry in measured if entry["requests"] > entry["refused"])
+
+
+@pytest.mark.parametrize(
+    ("broken", "profile", "kind", "stage"),
+    [
+        ("server.pictures.decode_image", "PictureSearch", "search by picture", "decode"),
+        ("index.local.LocalGallery.search", "TextSearch", "search by text", "search"),
+    ],
+)
+def test_a_stage_that_became_slow_is_named(
+    broken: str, profile: str, kind: str, stage: str, server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk, a codec, an index may become slow by itself: a sleep is put where the stage does its work."""
+    owner, name = broken.rpartition(".")[::2]
+    at_work = pkgutil.resolve_name(owner)
+    quick = getattr(at_work, name)
+
+    def slow(*args: object, **kwargs: object) -> object:
+        time.sleep(0.2)
+        return quick(*args, **kwargs)
+
+    monkeypatch.setattr(at_work, name, slow)
+    asked = thresholds(tmp_path, f'["{kind}"]\np95_ms = 150\n')
+    ran = locust(server.url, "--users", "1", "--thresholds", asked, "--report", str(tmp_path), profile)
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert re.search(rf"not good enough: run: {kind}: p95 .*; the slowest spent \d+ ms in `{stage}`", ran.stderr)
+    measured = json.loads((tmp_path / "report.json").read_text())["measured"]
+    assert {entry["slowest_stage"] for entry in measured} == {stage}
 
 
 def test_two_workers_report_to_one_master(server: Running, unused_port: int, tmp_path: Path) -> None:
