@@ -91,12 +91,14 @@ def measure(encoder: Encoder, *, num_captions: int, rounds: int) -> Report:
 def ways_of(encoder: Encoder) -> dict[tuple[str, str], Encoder]:
     """The same bundle with and without its graphs, by where match comes from and how words are judged."""
     found: dict[tuple[str, str], Encoder] = {}
+    calibration = encoder.manifest.calibration.model_copy(update={"word_error_fit": None})  # which names one way
+    manifest = encoder.manifest.model_copy(update={"calibration": calibration})
     for matching, without in (("match_by_fusion", set[str]()), ("match_by_cosine", {"fusion"})):
         if matching == "match_by_fusion" and not encoder.has_fusion:
             continue
         for left_out in (without, without | {"proof_reader"}):
             engines = {name: engine for name, engine in encoder.engines.items() if name not in left_out}
-            way = Encoder(encoder.manifest, encoder.text_transform, engines, lexicon=encoder.lexicon)
+            way = Encoder(manifest, encoder.text_transform, engines, lexicon=encoder.lexicon)
             found[matching, method_of(way)] = way
     return found
 

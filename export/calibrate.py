@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bundle import Calibration, GroundingFit, Logistic, MatchFit, WordErrorFit
+from evaluation.ranking import BinaryRanking
+from runtime.bundle import Calibration, GroundingFit, Logistic, MatchFit, WordErrorFit, WordsTold
 from runtime.encoder import Encoder, TextFeatures
 from runtime.grounding import DEFAULT_BUDGET, Method, ground, methods_of
 from runtime.preprocess.text import TextBatch, words
-from runtime.word_judges import caption_of, judge, method_of
+from runtime.word_judges import Method as Judging
+from runtime.word_judges import caption_of, judge
+from runtime.word_judges import methods_of as ways_of_judging
 from training.data.source import Box, Sample
 
 Floats = NDArray[np.float64]
@@ -43,6 +46,7 @@ _MOST_GROUNDED = 150
 _LEAST_EACH = 10  # right and wrong examples without which nothing is fitted
 _RIDGE = 1e-4
 _ALIKE = 0.02  # of the phrases: fewer right boxes than that are no reason to take a dearer way
+_TOLD_ALIKE = 0.02  # of average precision, likewise
 
 
 def calibrate(
@@ -60,9 +64,7 @@ def calibrate(
     edited = [sample.edited or replace_a_word(sample.caption, samples, rng) for sample in samples]
     raw, is_right = match_scores(encoder, samples, edited, rng)
     match = fit_match(raw, is_right, unanswerable_scores(encoder, samples, edited) if encoder.has_fusion else None)
-    most = len(samples) if encoder.has_proof_reader else _MOST_PROOFREAD
-    scores = word_scores(encoder, samples[:most], edited[:most])
-    word_error = fit_word_error(scores, wrong_words=wrong_words, method=method_of(encoder))
+    word_error = best_word_errors(encoder, samples, edited, wrong_words=wrong_words)
     boxes = best_box_scores(encoder, [s for s in samples if s.phrases][:_MOST_GROUNDED])
     return Calibration(
         **(match or {}),
@@ -162,8 +164,38 @@ class WordScores:
     is_clean: NDArray[np.bool_]
 
 
-def word_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[str]) -> WordScores:
-    """Score the words of right and of edited captions.
+def best_word_errors(
+    encoder: Encoder, samples: Sequence[Sample], edited: Sequence[str], *, wrong_words: float
+) -> dict[str, Any] | None:
+    """Fit that way of judging words which tells wrong ones best, of those that a bundle has.
+
+    A young proof-reader is worse than masked words. Of ways whose average precision is alike to `_TOLD_ALIKE` the
+    cheapest is taken; one whose scores allow no fit is none.
+
+    Returns:
+        As `fit_word_error`; None when no way can be fitted.
+    """
+    fitted: dict[Judging, dict[str, Any]] = {}
+    told: dict[str, WordsTold] = {}
+    for method in ways_of_judging(encoder):
+        scores = word_scores(encoder, samples[:_MOST_PROOFREAD], edited[:_MOST_PROOFREAD], method=method)
+        fields = fit_word_error(scores, wrong_words=wrong_words, method=method)
+        if fields is not None:
+            ranking = BinaryRanking.of(scores.raw, scores.is_wrong)
+            told[method] = WordsTold(auroc=ranking.auroc(), ap=ranking.average_precision())
+            fitted[method] = fields
+    if not fitted:
+        return None
+    most = max(found.ap for found in told.values())
+    best = next(method for method in fitted if told[method].ap >= most - _TOLD_ALIKE)
+    if best == "word_errors":  # cheap enough to be fitted on all
+        scores = word_scores(encoder, samples, edited, method=best)
+        fitted[best] = fit_word_error(scores, wrong_words=wrong_words, method=best) or fitted[best]
+    return {**fitted[best], "word_error_fit": fitted[best]["word_error_fit"].model_copy(update={"tried": told})}
+
+
+def word_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[str], *, method: Judging) -> WordScores:
+    """Score the words of right and of edited captions by one of the bundle's ways.
 
     Only edits that replace words one for one are used, since there it is certain which words are wrong.
     """
@@ -172,7 +204,7 @@ def word_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[st
         image = encoder.embed_images([sample.image], to_proofread=True)
         before = [word.text.lower() for word in words(sample.caption)]
         captions = [caption_of(sample.caption), caption_of(wrong_caption)]
-        for caption, judged in zip(captions, judge(encoder, image, captions), strict=True):
+        for caption, judged in zip(captions, judge(encoder, image, captions, method=method), strict=True):
             after = {word.start: (at, word.text.lower()) for at, word in enumerate(words(caption.text))}
             if len(after) != len(before):
                 continue

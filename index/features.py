@@ -16,6 +16,7 @@ from runtime.encoder import Encoder, Floats, ImageFeatures
 from runtime.errors import GalleryError
 from runtime.grounding import method_of
 from runtime.preprocess.image import image_size
+from runtime.word_judges import method_of as word_method_of
 
 PatchTokens = Literal["none", "int8", "fp16"]
 """How what belongs to a picture's patches is kept: not at all, in one byte a number, or in two."""
@@ -63,16 +64,17 @@ def kept_parts(encoder: Encoder, patch_tokens: PatchTokens) -> tuple[Part, ...]:
     """Name the parts that a gallery keeps of pictures of a bundle: those that its graphs give and can use.
 
     Codes and regions are small and always kept. Of what belongs to patches, which is large, tokens are kept for a
-    fusion graph, embeddings where phrases are not found by regions, and levels for a proof-reader.
+    fusion graph, embeddings where phrases are not found by regions, and levels where a proof-reader judges words.
     """
     gives = encoder.manifest.graphs["image_encoder"].has_output
     by_regions = method_of(encoder.manifest) == "regions"
+    by_reader = word_method_of(encoder) == "word_errors"
     wanted: dict[Part, bool] = {
         "codes": gives("codes"),
         "regions": gives("region_boxes"),
         "patch_tokens": patch_tokens != "none" and encoder.has_fusion,
         "patch_embeddings": patch_tokens != "none" and gives("patch_embeddings") and not by_regions,
-        "proof": patch_tokens != "none" and encoder.has_proof_reader,
+        "proof": patch_tokens != "none" and by_reader,
     }
     return tuple(part for part, is_wanted in wanted.items() if is_wanted)
 

@@ -1,4 +1,4 @@
-"""Three ways to judge the words of captions against a picture; `runtime.proofread` takes the best that a bundle allows.
+"""Three ways to judge the words of captions against a picture; a bundle's calibration says which of them it takes.
 
 Each gives a raw score for every candidate word, higher for what is more likely wrong, and a way to what should stand
 there instead. Raw scores of different ways are not comparable: the bundle's calibration belongs to one of them.
@@ -65,21 +65,37 @@ class Judged:
     suggest: Callable[[int, int], Sequence[Suggestion]]
 
 
+def methods_of(encoder: Encoder) -> list[Method]:
+    """Return the ways in which a bundle can judge words, the cheapest first; there is always one."""
+    found: list[Method] = ["word_errors"] if encoder.has_proof_reader else []
+    return [*found, "masked_words" if encoder.fusion_gives("suggestions") else "leave_one_out"]
+
+
 def method_of(encoder: Encoder) -> Method:
-    """Name the best way that a bundle allows."""
-    if encoder.has_proof_reader:
-        return "word_errors"
-    return "masked_words" if encoder.fusion_gives("suggestions") else "leave_one_out"
+    """Name the way in which a bundle judges words.
+
+    What its calibration was fitted on, since that was the best on validation captions; else the first of `methods_of`.
+    """
+    allowed, fit = methods_of(encoder), encoder.manifest.calibration.word_error_fit
+    return next((method for method in allowed if fit is not None and fit.method == method), allowed[0])
 
 
-def judge(encoder: Encoder, image: ImageFeatures, captions: Sequence[Caption]) -> list[Judged]:
-    """Judge the candidates of some captions of one picture, in the best way that the bundle allows.
+def judge(
+    encoder: Encoder, image: ImageFeatures, captions: Sequence[Caption], *, method: Method | None = None
+) -> list[Judged]:
+    """Judge the candidates of some captions of one picture.
+
+    Args:
+        encoder: the bundle.
+        image: features of exactly one picture, embedded with `to_proofread`.
+        captions: what is judged.
+        method: one of `methods_of`; the bundle's own when None.
 
     Raises:
         TextError: a text is empty or far too long.
         EngineError: the engine failed.
     """
-    method = method_of(encoder)
+    method = method or method_of(encoder)
     if method == "word_errors":
         return _word_errors(encoder, image, captions) if captions else []
     one = _masked_words if method == "masked_words" else _leave_one_out

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 from runtime.encoder import ImageFeatures
+from runtime.word_judges import method_of
 from server.pictures import decoded
 from server.service import Service
 from server.timings import Timings
@@ -41,7 +42,7 @@ async def see(service: Service, data: bytes, timings: Timings, *, to_proofread: 
     is_small = len(data) <= _HASHED_AT_ONCE
     key = _digest(data) if is_small else await service.engines.decode(_digest, data)
     cached = service.seen.get(key)
-    to_proofread = to_proofread and service.encoder.has_proof_reader
+    to_proofread = to_proofread and method_of(service.encoder) == "word_errors"
     if cached is not None and (cached.features.levels is not None or not to_proofread):
         return cached
     picture = await decoded(service, data, timings)

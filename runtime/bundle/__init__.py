@@ -17,6 +17,7 @@ from runtime.bundle.manifest import (
     TensorSpec,
     TextInput,
     WordErrorFit,
+    WordsTold,
 )
 from runtime.bundle.reader import Bundle, read_bundle
 from runtime.bundle.writer import write_bundle
@@ -36,6 +37,7 @@ __all__ = [
     "TensorSpec",
     "TextInput",
     "WordErrorFit",
+    "WordsTold",
     "read_bundle",
     "write_bundle",
 ]

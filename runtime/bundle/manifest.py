@@ -86,11 +86,24 @@ class Logistic(_Part):
         return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, self.scale * score + self.bias))))
 
 
+class WordsTold(_Part):
+    """How well a way of judging words tells wrong words of validation captions from right ones.
+
+    Attributes:
+        auroc: over all judged words.
+        ap: average precision, likewise; what the way is chosen by.
+    """
+
+    auroc: float
+    ap: float
+
+
 class WordErrorFit(_Part):
     """How word errors were calibrated.
 
     Attributes:
-        method: the way of judging words whose scores these are (see `runtime.word_judges`).
+        method: the way of judging words whose scores these are (see `runtime.word_judges`): the best of `tried`.
+        tried: every way that the bundle has, on the same captions; empty in bundles from before several were tried.
         prior: share of wrong words that the probabilities are for: stated, not measured, since captions that are
             proofread are mostly right.
         seen: share of wrong words among those fitted on.
@@ -102,6 +115,7 @@ class WordErrorFit(_Part):
     """
 
     method: str
+    tried: dict[str, WordsTold] = {}
     prior: float = Field(gt=0, lt=1)
     seen: float
     right_words: int

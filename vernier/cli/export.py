@@ -88,6 +88,12 @@ def show(report: "ExportReport", *, json: bool) -> None:
             before, after = (getattr(side, field) for side in quality)
             if before is not None:
                 say(f"{field}: {before:.4f} in fp32, {after:.4f} as chosen ({manifest.precision.validation})")
+    fit = manifest.calibration.word_error_fit
+    if fit is not None:
+        ways = ", ".join(
+            f"{method.replace('_', ' ')} {told.ap:.3f} (AUROC {told.auroc:.3f})" for method, told in fit.tried.items()
+        )
+        say(f"words are judged by {fit.method.replace('_', ' ')}; average precision on validation captions: {ways}")
     note(f"The bundle is in {report.bundle}.")
 
 
@@ -100,4 +106,5 @@ def _as_json(report: "ExportReport") -> dict[str, object]:
         "parity": {key: parity.model_dump() for key, parity in report.parity.outputs.items()},
         "decisions": manifest.decisions.model_dump() if manifest.decisions else None,
         "precision": manifest.precision.model_dump() if manifest.precision else None,
+        "proofreading": fit.model_dump() if (fit := manifest.calibration.word_error_fit) else None,
     }

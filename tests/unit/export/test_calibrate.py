@@ -14,6 +14,7 @@ from export.calibrate import (
     BoxScores,
     WordScores,
     best_box_scores,
+    best_word_errors,
     box_scores,
     fit_grounding,
     fit_logistic,
@@ -24,9 +25,13 @@ from export.calibrate import (
     threshold_within,
     word_scores,
 )
-from runtime.bundle import GroundingFit
+from runtime.bundle import Calibration, GroundingFit
+from runtime.encoder import Encoder
 from runtime.engines.fake import PALETTE, fake_encoder
 from runtime.grounding import method_of
+from runtime.proofread import proofread
+from runtime.word_judges import method_of as word_method_of
+from runtime.word_judges import methods_of
 from tests.unit.runtime.test_encoder import picture
 from training.data.source import Sample
 
@@ -108,11 +113,51 @@ def test_words_of_right_and_edited_captions_are_scored():
         return Image.new("RGB", (32, 32), PALETTE[colour])
 
     samples = [Sample(image=picture(colour), caption=f"a {colour} square") for colour in ("red", "blue")]
-    for encoder in (fake_encoder(), fake_encoder(proof_reader=True)):
-        found = word_scores(encoder, samples, ["a green square", "a blue and green square"])
+    encoder = fake_encoder(proof_reader=True)
+    for method in methods_of(encoder):
+        found = word_scores(encoder, samples, ["a green square", "a blue and green square"], method=method)
         assert found.is_wrong.tolist() == [False, False, True, False, False, False]  # "a" is never judged
         assert found.is_clean.tolist() == [True, True, False, False, True, True]
         assert found.raw[2] == max(found.raw)
+
+
+@pytest.mark.parametrize("is_bad", [False, True])
+def test_the_way_that_tells_wrong_words_best_is_the_one_that_is_served(is_bad: bool):
+    encoder = fake_encoder(proof_reader=True)
+    colours = list(PALETTE)[:6]
+    samples = [Sample(image=Image.new("RGB", (32, 32), PALETTE[one]), caption=f"a {one} square") for one in colours * 3]
+    edited = [f"a {other} square" for other in [*colours[1:], colours[0]] * 3]
+    if is_bad:  # it calls every colour that is right wrong, and half of the wrong ones right
+        inner = encoder.engines["proof_reader"]
+
+        class Young:
+            provider = "fake"
+
+            def run(self, inputs, outputs=None):
+                found = inner.run(inputs, outputs)
+                noise = (inputs["ids"] % 2 * 12).astype(np.float32)
+                return {**found, "word_error": 0.5 * found["word_error"] + noise}
+
+        encoder.engines["proof_reader"] = Young()
+    fields = best_word_errors(encoder, samples, edited, wrong_words=0.02)
+    assert fields is not None
+    fit = fields["word_error_fit"]
+    assert set(fit.tried) >= {"masked_words"}
+    assert fit.method == ("masked_words" if is_bad else "word_errors")
+    assert fit.tried[fit.method].ap > 0.99
+    assert is_bad == (fit.tried["word_errors"].ap < 0.9)
+    assert word_method_of(encoder) == "word_errors", "nothing is fitted yet: the cheapest"
+    served = Encoder(
+        encoder.manifest.model_copy(update={"calibration": Calibration(**fields)}),
+        encoder.text_transform,
+        encoder.engines,
+    )
+    assert word_method_of(served) == fit.method
+    image = served.embed_images([samples[0].image], to_proofread=True)
+    proof = proofread(served, image, edited[0])
+    assert proof.method == fit.method
+    assert [word.word for word in proof.words if word.is_error] == [edited[0].split()[1]]
+    assert proof.corrected_text == samples[0].caption
 
 
 def sample(caption: str) -> Sample:
