@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.ranking import BinaryRanking
-from runtime.bundle import Calibration, GroundingFit, Logistic, MatchFit, WordErrorFit, WordsTold
+from runtime.bundle import Calibration, CaptionErrorFit, GroundingFit, Logistic, MatchFit, WordErrorFit, WordsTold
 from runtime.encoder import Encoder, TextFeatures
 from runtime.grounding import DEFAULT_BUDGET, Method, ground, methods_of
 from runtime.preprocess.text import TextBatch, words
@@ -29,6 +29,9 @@ meets: captions that people keep are mostly right."""
 
 FALSE_ALARMS = 0.02
 """Share of a right caption's judged words that may be called errors."""
+
+WRONG_CAPTIONS = 0.05
+"""Share of wrong captions that the error probabilities of whole captions are for."""
 
 RIGHT_HITS = 0.1
 """Share of right pairs that match probabilities are for: one right picture among ten hits that are re-scored."""
@@ -64,11 +67,15 @@ def calibrate(
     edited = [sample.edited or replace_a_word(sample.caption, samples, rng) for sample in samples]
     raw, is_right = match_scores(encoder, samples, edited, rng)
     match = fit_match(raw, is_right, unanswerable_scores(encoder, samples, edited) if encoder.has_fusion else None)
-    word_error = best_word_errors(encoder, samples, edited, wrong_words=wrong_words)
+    words_fitted = best_word_errors(encoder, samples, edited, wrong_words=wrong_words)
+    word_error, scores = words_fitted or (None, None)
+    count = len(samples)
+    captions = scores and fit_caption_error(scores, right=raw[:count], wrong=raw[-count:])
     boxes = best_box_scores(encoder, [s for s in samples if s.phrases][:_MOST_GROUNDED])
     return Calibration(
         **(match or {}),
         **(word_error or {}),
+        caption_error=captions,
         **(fit_grounding(boxes) if boxes is not None else None) or {},
         fitted_on=f"{len(samples)} held-out pairs",
     )
@@ -155,27 +162,29 @@ class WordScores:
 
     Attributes:
         raw: [words].
+        sample: [words], whose caption it is of, as it was or edited.
         is_wrong: [words], whether the word was put in place of another.
         is_clean: [words], whether it is of a caption that is right as a whole.
     """
 
     raw: Floats
+    sample: NDArray[np.int64]
     is_wrong: NDArray[np.bool_]
     is_clean: NDArray[np.bool_]
 
 
 def best_word_errors(
     encoder: Encoder, samples: Sequence[Sample], edited: Sequence[str], *, wrong_words: float
-) -> dict[str, Any] | None:
+) -> tuple[dict[str, Any], WordScores] | None:
     """Fit that way of judging words which tells wrong ones best, of those that a bundle has.
 
     A young proof-reader is worse than masked words. Of ways whose average precision is alike to `_TOLD_ALIKE` the
     cheapest is taken; one whose scores allow no fit is none.
 
     Returns:
-        As `fit_word_error`; None when no way can be fitted.
+        What `fit_word_error` gives, and the scores that it was fitted on; None when no way can be fitted.
     """
-    fitted: dict[Judging, dict[str, Any]] = {}
+    fitted: dict[Judging, tuple[dict[str, Any], WordScores]] = {}
     told: dict[str, WordsTold] = {}
     for method in ways_of_judging(encoder):
         scores = word_scores(encoder, samples[:_MOST_PROOFREAD], edited[:_MOST_PROOFREAD], method=method)
@@ -183,15 +192,16 @@ def best_word_errors(
         if fields is not None:
             ranking = BinaryRanking.of(scores.raw, scores.is_wrong)
             told[method] = WordsTold(auroc=ranking.auroc(), ap=ranking.average_precision())
-            fitted[method] = fields
+            fitted[method] = fields, scores
     if not fitted:
         return None
     most = max(found.ap for found in told.values())
     best = next(method for method in fitted if told[method].ap >= most - _TOLD_ALIKE)
     if best == "word_errors":  # cheap enough to be fitted on all
         scores = word_scores(encoder, samples, edited, method=best)
-        fitted[best] = fit_word_error(scores, wrong_words=wrong_words, method=best) or fitted[best]
-    return {**fitted[best], "word_error_fit": fitted[best]["word_error_fit"].model_copy(update={"tried": told})}
+        fitted[best] = fit_word_error(scores, wrong_words=wrong_words, method=best) or fitted[best][0], scores
+    fields, scores = fitted[best]
+    return {**fields, "word_error_fit": fields["word_error_fit"].model_copy(update={"tried": told})}, scores
 
 
 def word_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[str], *, method: Judging) -> WordScores:
@@ -199,8 +209,8 @@ def word_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[st
 
     Only edits that replace words one for one are used, since there it is certain which words are wrong.
     """
-    found: list[tuple[float, bool, bool]] = []
-    for sample, wrong_caption in zip(samples, edited, strict=True):
+    found: list[tuple[float, int, bool, bool]] = []
+    for number, (sample, wrong_caption) in enumerate(zip(samples, edited, strict=True)):
         image = encoder.embed_images([sample.image], to_proofread=True)
         before = [word.text.lower() for word in words(sample.caption)]
         captions = [caption_of(sample.caption), caption_of(wrong_caption)]
@@ -212,11 +222,12 @@ def word_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[st
             for word, raw in zip(caption.candidates, judged.raw, strict=True):
                 at, text = after[word.start]
                 if np.isfinite(raw):  # else beyond the longest text that the model takes
-                    found.append((raw, text != before[at], is_clean))
+                    found.append((raw, number, text != before[at], is_clean))
     return WordScores(
-        raw=np.asarray([raw for raw, _, _ in found]),
-        is_wrong=np.asarray([wrong for _, wrong, _ in found], np.bool_),
-        is_clean=np.asarray([clean for _, _, clean in found], np.bool_),
+        raw=np.asarray([raw for raw, *_ in found]),
+        sample=np.asarray([number for _, number, _, _ in found], np.int64),
+        is_wrong=np.asarray([wrong for _, _, wrong, _ in found], np.bool_),
+        is_clean=np.asarray([clean for *_, clean in found], np.bool_),
     )
 
 
@@ -248,6 +259,50 @@ def fit_word_error(scores: WordScores, *, wrong_words: float, method: str) -> di
         recall=float(np.mean(scores.raw[scores.is_wrong] >= cut)),
     )
     return {"word_error": moved, "word_error_threshold": moved.probability(cut), "word_error_fit": report}
+
+
+def fit_caption_error(scores: WordScores, *, right: Floats, wrong: Floats) -> CaptionErrorFit | None:
+    """How surely something in a caption is wrong, by its worst word and its match; None when the scores allow none.
+
+    Fitted on as many right captions as wrong ones and moved to the stated share, as `fit_word_error` does. A weight of
+    the wrong sign says nothing: the other stands alone then.
+
+    Args:
+        scores: of judged words.
+        right: raw match scores of the samples' own captions, [samples].
+        wrong: likewise of their edited ones.
+    """
+    is_edited = np.bincount(scores.sample, weights=scores.is_wrong, minlength=len(right)) > 0
+    worst = np.full((2, len(right)), -np.inf)
+    np.maximum.at(worst, (np.where(scores.is_clean, 0, 1), scores.sample), scores.raw)
+    kept = is_edited & np.isfinite(worst).all(axis=0)
+    word, match = worst[:, kept].ravel(), np.concatenate([right[kept], wrong[kept]])
+    is_wrong = np.repeat([False, True], kept.sum())
+    features = np.stack([word, -match], axis=1)
+    tried = [(features[:, columns], columns) for columns in ([0, 1], [0], [1])]
+    fits = [(fit, columns) for some, columns in tried if (fit := _fit(some, is_wrong)) and min(fit[0]) > 0]
+    if not fits:
+        return None
+    (weights, bias), columns = fits[0]
+    scales = np.zeros(2)
+    scales[columns] = weights
+    both = features @ scales + bias + _logit(WRONG_CAPTIONS)
+    cut = threshold_within(both[~is_wrong], both[is_wrong], most_false_alarms=FALSE_ALARMS)
+    counted = np.where(is_wrong, WRONG_CAPTIONS / (1 - WRONG_CAPTIONS), 1.0)
+    ranked = {"word": word, "match": -match, "both": both}
+    return CaptionErrorFit(
+        word=scales[0],
+        match=-scales[1],
+        bias=bias + _logit(WRONG_CAPTIONS),
+        threshold=Logistic().probability(cut),
+        prior=WRONG_CAPTIONS,
+        right=int(kept.sum()),
+        wrong=int(kept.sum()),
+        most_false_alarms=FALSE_ALARMS,
+        false_alarms=float(np.mean(both[~is_wrong] >= cut)),
+        recall=float(np.mean(both[is_wrong] >= cut)),
+        ap={name: BinaryRanking.of(by, is_wrong).average_precision(counted) for name, by in ranked.items()},
+    )
 
 
 def threshold_within(clean: Floats, wrong: Floats, *, most_false_alarms: float) -> float:
@@ -359,25 +414,30 @@ def fit_logistic(scores: Floats, is_true: NDArray[np.bool_]) -> Logistic | None:
         None when there are too few examples of either kind, or when greater scores are not more often true: then the
         score says nothing, and turning it round would be a guess.
     """
+    found = _fit(scores[:, None], is_true)
+    return Logistic(scale=found[0][0], bias=found[1]) if found is not None and found[0][0] > 0 else None
+
+
+def _fit(features: Floats, is_true: NDArray[np.bool_]) -> tuple[list[float], float] | None:
+    """Weights and bias of a logistic regression on [examples, features]; None with too few examples of either kind."""
     if min(is_true.sum(), (~is_true).sum()) < _LEAST_EACH:
         return None
-    centre, spread = float(np.median(scores)), float(np.std(scores)) or 1.0
-    features = np.stack([(scores - centre) / spread, np.ones_like(scores)], axis=1)
+    centre, spread = np.median(features, axis=0), np.std(features, axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    columns = np.concatenate([(features - centre) / spread, np.ones((len(features), 1))], axis=1)
     target = is_true.astype(np.float64)
-    weights = np.zeros(2)
-    ridge = _RIDGE * len(scores) * np.eye(2)
+    weights = np.zeros(columns.shape[1])
+    ridge = _RIDGE * len(columns) * np.eye(len(weights))
     for _ in range(100):
-        probability = 1 / (1 + np.exp(-np.clip(features @ weights, -60, 60)))
-        gradient = features.T @ (probability - target) + ridge @ weights
-        curvature = features.T @ (features * (probability * (1 - probability))[:, None]) + ridge
+        probability = 1 / (1 + np.exp(-np.clip(columns @ weights, -60, 60)))
+        gradient = columns.T @ (probability - target) + ridge @ weights
+        curvature = columns.T @ (columns * (probability * (1 - probability))[:, None]) + ridge
         step = np.linalg.solve(curvature, gradient)
         weights = weights - step * min(1.0, 4.0 / max(1e-12, float(np.abs(step).max())))
         if np.abs(step).max() < 1e-9:
             break
-    scale = float(weights[0]) / spread
-    if scale <= 0:
-        return None
-    return Logistic(scale=scale, bias=float(weights[1]) - scale * centre)
+    scales = weights[:-1] / spread
+    return scales.tolist(), float(weights[-1] - scales @ centre)
 
 
 def replace_a_word(caption: str, samples: Sequence[Sample], rng: np.random.Generator) -> str:

@@ -177,9 +177,10 @@ def measure(
 def agreement(reference: Encoder, found: Encoder, cases: Sequence[Case]) -> Decisions:
     """How often two encoders decide the same.
 
-    A word is looked for in the few words around the wrong one where every word that is judged costs a pass.
+    Words are judged by the proof-reader where there is one, whether or not it was chosen to serve; where every word
+    that is judged costs a pass, the suspicious one is looked for in the few words around the wrong one.
     """
-    theirs, ours = _decide(reference, cases), _decide(found, cases)
+    theirs, ours = (_decide(_unfitted(encoder), cases) for encoder in (reference, found))
     boxes = [
         _is_same_box(a, b) for a, b in zip(theirs.boxes, ours.boxes, strict=True) if a is not None and b is not None
     ]
@@ -190,6 +191,18 @@ def agreement(reference: Encoder, found: Encoder, cases: Sequence[Case]) -> Deci
         best_correction=_share_alike(theirs.corrections, ours.corrections) if reference.has_proof_reader else None,
         best_box=float(np.mean(boxes)) if boxes else None,
         hottest_patch=_share_alike(theirs.maps, ours.maps) if reference.has_word_maps else None,
+    )
+
+
+def _unfitted(encoder: Encoder) -> Encoder:
+    """The same without what calibration says of words."""
+    manifest = encoder.manifest
+    calibration = manifest.calibration.model_copy(update={"word_error_fit": None})
+    return Encoder(
+        manifest.model_copy(update={"calibration": calibration}),
+        encoder.text_transform,
+        encoder.engines,
+        lexicon=encoder.lexicon,
     )
 
 

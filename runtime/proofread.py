@@ -4,6 +4,7 @@ How words are judged is `runtime.word_judges`; here raw scores become probabilit
 right. `word_errors` judges all words of all captions in one pass; the other ways take a pass for each word.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,12 +38,15 @@ class Proof:
         corrected_text: the text with its errors replaced one at a time, the worst first, at most three; only words
             that are called errors are touched, and punctuation and casing are kept.
         match: calibrated probability that the text is true of the picture.
+        error_probability: that something in the text as sent is wrong, by its worst word and its match; None where the
+            bundle's calibration does not say (see `runtime.bundle.CaptionErrorFit`).
         method: `word_errors`, `masked_words` or `leave_one_out`.
     """
 
     words: tuple[ProofWord, ...]
     corrected_text: str
     match: float
+    error_probability: float | None
     method: Method
 
 
@@ -78,16 +82,36 @@ def proofread_many(
     """
     if not texts:
         return []
-    limit = encoder.manifest.calibration.word_error_threshold if threshold is None else threshold
-    matches = encoder.score_pairs(encoder.embed_texts(texts), image)
-    judged = _judge(encoder, image, texts, num_suggestions, limit)
-    drafts = [_Draft(text, found) for text, found in zip(texts, judged, strict=True)]
+    calibration = encoder.manifest.calibration
+    limit = calibration.word_error_threshold if threshold is None else threshold
+    matches = [float(raw) for raw in encoder.match_scores(encoder.embed_texts(texts), image)]
+    captions = [caption_of(text) for text in texts]
+    found = judge(encoder, image, captions)
+    judged = [
+        _proof_words(encoder, caption, one, num_suggestions=num_suggestions, limit=limit)
+        for caption, one in zip(captions, found, strict=True)
+    ]
+    drafts = [_Draft(text, words_of) for text, words_of in zip(texts, judged, strict=True)]
     _correct(encoder, image, drafts, num_suggestions, limit)
     method = method_of(encoder)
     return [
-        Proof(words=tuple(found), corrected_text=draft.text, match=float(match), method=method)
-        for found, draft, match in zip(judged, drafts, matches, strict=True)
+        Proof(
+            words=tuple(words_of),
+            corrected_text=draft.text,
+            match=calibration.match.probability(match),
+            error_probability=_error_probability(encoder, one, match),
+            method=method,
+        )
+        for words_of, one, draft, match in zip(judged, found, drafts, matches, strict=True)
     ]
+
+
+def _error_probability(encoder: Encoder, judged: Judged, match: float) -> float | None:
+    fit = encoder.manifest.calibration.caption_error
+    if fit is None:
+        return None
+    worst = max(judged.raw, default=-math.inf)
+    return fit.probability(word=worst, match=match) if math.isfinite(worst) else 0.0
 
 
 def judge_words(encoder: Encoder, images: ImageFeatures, text: str) -> list[tuple[ProofWord, ...]]:

@@ -191,20 +191,22 @@ class Journal:
         done, total = self._db.execute("SELECT COALESCE(SUM(is_done), 0), COUNT(*) FROM picture").fetchone()
         return int(done), int(total)
 
-    def totals(self) -> dict[str, int]:
-        """How much was audited and found."""
+    def totals(self, *, least: float) -> dict[str, int]:
+        """How much was audited and found; for `least` see `suspects`."""
         captions, words, suspects, errors = self._db.execute(
-            "SELECT COUNT(score), COALESCE(SUM(words), 0), COALESCE(SUM(errors > 0), 0), COALESCE(SUM(errors), 0) "
-            "FROM caption"
+            "SELECT COUNT(score), COALESCE(SUM(words), 0), COALESCE(SUM(errors > 0 OR score >= ?), 0), "
+            "COALESCE(SUM(errors), 0) FROM caption",
+            (least,),
         ).fetchone()
         (problems,) = self._db.execute("SELECT COUNT(*) FROM problem").fetchone()
         return {"captions": captions, "words": words, "suspects": suspects, "errors": errors, "problems": problems}
 
-    def suspects(self) -> Iterator[dict[str, Any]]:
-        """The captions with a word that is called an error, the worst first."""
+    def suspects(self, *, least: float) -> Iterator[dict[str, Any]]:
+        """The captions with a word that is called an error, or a score of at least this, the worst first."""
         rows = self._db.execute(
             "SELECT picture.name, line, text, score, found FROM caption JOIN picture ON picture.id = caption.picture "
-            "WHERE errors > 0 ORDER BY score DESC, caption.id"
+            "WHERE errors > 0 OR score >= ? ORDER BY score DESC, caption.id",
+            (least,),
         )
         for rank, (name, line, text, score, found) in enumerate(rows, start=1):
             yield {"rank": rank, "image": name, "line": line, "caption": text, "score": score, **json.loads(found)}

@@ -32,6 +32,7 @@ Progress = Callable[[int, int], None]
 
 _PICTURES_AT_ONCE = 16
 _SUGGESTIONS = 3
+_NEVER = 2.0  # what no probability reaches
 
 
 class _Row(BaseModel):
@@ -51,7 +52,7 @@ class Summary:
         pictures: how many were asked about.
         captions: how many captions were audited.
         words: how many words these have.
-        suspects: captions with a word that is called an error.
+        suspects: captions with a word that is called an error, or that as wholes are probably wrong.
         errors: words that are.
         problems: lines, pictures and captions that could not be audited.
         taken_over: pictures that were done when this began.
@@ -106,6 +107,8 @@ def audit(
     if not images.is_dir():
         raise DataError(f"there is no folder of pictures at {images}.")
     limit = encoder.manifest.calibration.word_error_threshold if threshold is None else threshold
+    whole = encoder.manifest.calibration.caption_error
+    least = _NEVER if whole is None else whole.threshold
     out.mkdir(parents=True, exist_ok=True)
     asked = {
         "captions": _digest(captions),
@@ -117,7 +120,7 @@ def audit(
         journal.begin(asked, read_lines(captions))
         taken_over, total = journal.progress()
         _work(encoder, journal, images, limit, progress)
-        totals = journal.totals()
+        totals = journal.totals(least=least)
         if not totals["captions"]:
             first = next(journal.problems(), None)
             why = f" (the first: {first.reason})" if first else ""
@@ -133,9 +136,9 @@ def audit(
             page=out / "report.html",
             problems_report=out / "problems.jsonl",
         )
-        _write_lines(summary.report, journal.suspects())
+        _write_lines(summary.report, journal.suspects(least=least))
         _write_lines(summary.problems_report, (problem.as_line() for problem in journal.problems()))
-        worst = [suspect for suspect, _ in zip(journal.suspects(), range(num_worst), strict=False)]
+        worst = [suspect for suspect, _ in zip(journal.suspects(least=least), range(num_worst), strict=False)]
     write_page(summary.page, _facts(summary), worst, images=images)
     return summary
 
@@ -217,11 +220,18 @@ def _judged(encoder: Encoder, image: ImageFeatures, asked: Sequence[Asked], limi
         proof = proofs[one.text]
         yield Found(
             id=one.id,
-            score=max((word.error_probability for word in proof.words), default=0.0),
+            score=_score(proof),
             errors=sum(word.is_error for word in proof.words),
             words=len(proof.words),
             detail=_detail(proof),
         )
+
+
+def _score(proof: Proof) -> float:
+    """How probably the caption is wrong; where calibration does not say, how probably its worst word is."""
+    if proof.error_probability is not None:
+        return proof.error_probability
+    return max((word.error_probability for word in proof.words), default=0.0)
 
 
 def _detail(proof: Proof) -> dict[str, Any]:
@@ -249,7 +259,7 @@ def _facts(summary: Summary) -> dict[str, str]:
         "called wrong from": f"{summary.threshold:.3g}",
         "pictures": f"{summary.pictures:,}",
         "captions": f"{summary.captions:,}",
-        "captions with a wrong word": f"{summary.suspects:,}",
+        "suspicious captions": f"{summary.suspects:,}",
         "could not be audited": f"{summary.problems:,}",
     }
 

@@ -5,6 +5,7 @@ Public names: Manifest and its parts, Bundle, read_bundle, write_bundle.
 
 from runtime.bundle.manifest import (
     Calibration,
+    CaptionErrorFit,
     Decisions,
     Graph,
     GroundingFit,
@@ -25,6 +26,7 @@ from runtime.bundle.writer import write_bundle
 __all__ = [
     "Bundle",
     "Calibration",
+    "CaptionErrorFit",
     "Decisions",
     "Graph",
     "GroundingFit",

@@ -125,6 +125,41 @@ class WordErrorFit(_Part):
     recall: float
 
 
+class CaptionErrorFit(_Part):
+    """How probable it is that something in a caption is wrong of its picture, by its worst word and its match.
+
+    Attributes:
+        word: what the raw error score of the caption's worst word is multiplied by; at least 0.
+        match: what the caption's raw match score is multiplied by; at most 0.
+        bias: what is added, before the sigmoid.
+        threshold: probability from which a caption is worth looking at.
+        prior: share of wrong captions that the probabilities are for: stated, not measured.
+        right: how many right captions it was fitted on.
+        wrong: how many wrong ones.
+        most_false_alarms: share of the right captions that may reach the threshold.
+        false_alarms: share of them that does.
+        recall: share of the wrong ones that does.
+        ap: average precision on these captions by the worst word alone, by the match alone, and by both, among as many
+            wrong captions as the prior says.
+    """
+
+    word: float = Field(ge=0)
+    match: float = Field(le=0)
+    bias: float
+    threshold: float
+    prior: float = Field(gt=0, lt=1)
+    right: int
+    wrong: int
+    most_false_alarms: float
+    false_alarms: float
+    recall: float
+    ap: dict[Literal["word", "match", "both"], float]
+
+    def probability(self, *, word: float, match: float) -> float:
+        """Return it for the raw error score of the worst word and the raw match score."""
+        return Logistic(bias=self.bias).probability(self.word * word + self.match * match)
+
+
 class MatchFit(_Part):
     """How the probabilities of matches and `min_match` came about.
 
@@ -182,6 +217,7 @@ class Calibration(_Part):
         word_error: of a word's raw error score (see `runtime.proofread`).
         word_error_threshold: probability from which a word is called an error.
         word_error_fit: how the two came about; None where they were not fitted, or before schema version 3.
+        caption_error: of a whole caption; None where it was not fitted.
         grounding: of a box's raw score (see `runtime.grounding`).
         grounding_threshold: probability below which a box is not given.
         grounding_fit: how the threshold came about; None where it was not fitted, or before schema version 4: then
@@ -195,6 +231,7 @@ class Calibration(_Part):
     word_error: Logistic = Logistic()
     word_error_threshold: float = 0.5
     word_error_fit: WordErrorFit | None = None
+    caption_error: CaptionErrorFit | None = None
     grounding: Logistic = Logistic()
     grounding_threshold: float = 0.0
     grounding_fit: GroundingFit | None = None

@@ -64,6 +64,26 @@ def test_a_wrong_text_is_wrong_for_its_own_picture_alone():
     assert loss.item() == pytest.approx((sum(rows) / 2 + text_to_image) / 2, abs=1e-12)
 
 
+def test_a_query_that_is_true_of_two_pictures_has_both_for_right_answers():
+    image, text = unit((1, 0), (0, 1), (1, 1)), unit((1, 0), (1, 2), (0, 1))
+    true_of = torch.tensor([[False] * 3, [True, True, False], [False] * 3])  # the second text, of the first picture too
+    scores = image @ text.T / 0.5
+    targets = torch.tensor([[1, 0, 0], [0.5, 0.5, 0], [0, 0, 1]], dtype=torch.float64)
+    to_image = -(targets * torch.log_softmax(scores.T, dim=1)).sum(dim=1).mean()
+    left_out = scores.clone()
+    left_out[0, 1] = -math.inf  # it is no caption of the first picture, and not wrong of it
+    to_text = -torch.log_softmax(left_out, dim=1).diagonal().mean()
+    loss = itc_loss(
+        image,
+        text,
+        torch.tensor(0.5, dtype=torch.float64),
+        torch.tensor([1, 2, 3]),
+        true_of=true_of,
+        pictured=true_of.T,
+    )
+    assert loss.item() == pytest.approx((to_text + to_image).item() / 2, abs=1e-12)
+
+
 def test_wrong_texts_take_no_share_of_smoothed_targets():
     image = text = unit((1, 0), (0, 1))
     wrong = WrongTexts(embedding=unit((0, 1)), rows=torch.tensor([1]))

@@ -130,6 +130,8 @@ class PairBatch:
     wrong_words: WrongWords | None = None  # when the source replaces words
     phrases: Phrases | None = None  # when the source finds them
     hidden: HiddenWords | None = None  # when the source hides words of the texts that the model reads
+    true_of: Bool[Tensor, "pairs pairs"] | None = None  # text i of picture j, beside its own and its caption's equals,
+    # when the source knows: contrast takes both for right
     others: OtherCaptions | None = None  # when pictures have several captions and the source gives them
     sample_ids: tuple[str, ...] = ()  # where each pair comes from, for the message when its loss is not finite
     broken: Mapping[str, str] = dataclasses.field(default_factory=dict)  # pictures passed over: name to reason
@@ -150,6 +152,7 @@ class PairBatch:
         phrases = None if self.phrases is None else self.phrases.to(device)
         wrong_words = None if self.wrong_words is None else self.wrong_words.to(device)
         hidden = None if self.hidden is None else self.hidden.to(device)
+        true_of = None if self.true_of is None else self.true_of.to(device)
         return dataclasses.replace(
             self,
             pixels=pixels,
@@ -161,6 +164,7 @@ class PairBatch:
             phrases=phrases,
             wrong_words=wrong_words,
             hidden=hidden,
+            true_of=true_of,
         )
 
 

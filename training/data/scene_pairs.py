@@ -1,10 +1,11 @@
 """Drawn scenes as training pairs: rendered as they are needed, never repeated, nothing on disk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from tokenizers import Tokenizer
 
@@ -19,7 +20,7 @@ from training.data.candidates import Proposer
 from training.data.collate import collate
 from training.data.phrases import PhrasesConfig, phrases_of
 from training.data.scene_truth import EDITED_SLOTS, EVERY_SLOT, SceneTruth, UniformInSlot
-from training.data.short_queries import short_query
+from training.data.short_queries import kind_query, short_query, shows
 from training.data.source import Sample
 from training.data.tokenizer import special_tokens, word_tokenizer
 from training.data.wrong_words import WrongWordsConfig, replaced
@@ -36,8 +37,13 @@ class ScenePairsConfig:
     max_subwords: int = 48
     edited_share: float = 0.0  # of the captions that also come with an edited, wrong copy: `scenes.TRAINING_EDITS`
     edits_of_each: int = 1  # how many such copies
+    edit_kinds: tuple[str, ...] | None = None  # of `scenes.EDIT_KINDS`, in place of those: what comes twice is drawn
+    # twice as often; a kind that is edited in training is no longer one that a model can be tested on unseen
+    twin_share: float = 0.0  # of the pairs that come as two whose pictures differ in one thing, one of the kinds of
+    # edit, so that neither caption is true of the other picture; these are the first of a batch
     short_share: float = 0.0  # of the captions replaced by a short query; these are the last of a batch, so that
     # objectives over the first pairs alone (`max_pairs`) still see captions that are true of one picture only
+    kind_share: float = 0.0  # of the short queries that ask for a kind of thing alone, also one that no caption names
     phrases: PhrasesConfig | None = None  # noun phrases of the captions as texts of their own: what LOUPE learns from
     wrong_words: WrongWordsConfig | None = None  # replace words of the whole captions: what ViLEM learns from
     augmentation: AugmentationConfig = NOTHING  # of pictures, and of the whole captions' words
@@ -69,18 +75,23 @@ class ScenePairs:
     def __getitem__(self, step: int) -> PairBatch:
         """The batch of a step: scenes numbered from step times batch size."""
         first = step * self.batch_size
-        drawn = [
-            scenes.generate(self.seed, index, size_px=self.config.size_px, world=self._world)
-            for index in range(first, first + self.batch_size)
-        ]
+        drawn = self._drawn(first)
         edits: list[tuple[int, str]] = []
         for row, scene in enumerate(drawn[: round(self.config.edited_share * self.batch_size)]):
             rng = np.random.default_rng((self.seed, first + row))
-            edits += [(row, scenes.edit_caption(scene, rng).caption) for _ in range(self.config.edits_of_each)]
+            edits += [
+                (row, scenes.edit_caption(scene, rng, kinds=self._kinds).caption)
+                for _ in range(self.config.edits_of_each)
+            ]
         captions = [scene.caption for scene in drawn]
         whole = self.batch_size - round(self.config.short_share * self.batch_size)
+        kinds: dict[int, str] = {}
         for row in range(whole, self.batch_size):
-            captions[row] = short_query(drawn[row], np.random.default_rng((self.seed, first + row, 1)))
+            rng = np.random.default_rng((self.seed, first + row, 1))
+            if rng.random() < self.config.kind_share:
+                captions[row], kinds[row] = kind_query(drawn[row], rng)
+            else:
+                captions[row] = short_query(drawn[row], rng)
         batch = collate(
             self._pictures(drawn, captions, edits, first),
             captions,
@@ -90,6 +101,8 @@ class ScenePairs:
             edits=edits,
             sample_ids=[f"scene {self.seed}/{first + row}" for row in range(self.batch_size)],
         )
+        if kinds:
+            batch = replace(batch, true_of=_true_of(drawn, kinds))
         if self.config.phrases is not None:
             seeds = [(self.seed, first + row, 3) for row in range(self.batch_size)]
             batch = replace(batch, phrases=phrases_of(captions, self.config.phrases, self.text_transform, seeds=seeds))
@@ -142,6 +155,22 @@ class ScenePairs:
         world, rng = self._world, np.random.default_rng(_LANGUAGE_SEED)
         return [caption_of(new_draft(rng, world=world, held_out=False), world).text for _ in range(count)]
 
+    def _drawn(self, first: int) -> list[scenes.Scene]:
+        """The scenes of a batch, by the number of its first; the second of each two twins is the first, edited."""
+        found: list[scenes.Scene] = []
+        twins = round(self.config.twin_share * self.batch_size) // 2 * 2
+        for row in range(self.batch_size):
+            if row < twins and row % 2:
+                rng = np.random.default_rng((self.seed, first + row, 6))
+                found.append(scenes.edit_image(found[-1], rng, kinds=self._kinds).scene)
+            else:
+                found.append(scenes.generate(self.seed, first + row, size_px=self.config.size_px, world=self._world))
+        return found
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        return self.config.edit_kinds or scenes.TRAINING_EDITS
+
     def _pictures(
         self, drawn: Sequence[scenes.Scene], captions: Sequence[str], edits: Sequence[tuple[int, str]], first: int
     ) -> list[Image.Image]:
@@ -185,3 +214,11 @@ class ScenePairs:
     def _world(self) -> scenes.World:
         """Looked up by name, so that the source can be sent to another process."""
         return scenes.world_named(self.config.world)
+
+
+def _true_of(drawn: Sequence[scenes.Scene], kinds: Mapping[int, str]) -> torch.Tensor:
+    """Of which pictures the queries for a kind are true, [pairs, pairs]; rows of other texts are empty."""
+    found = torch.zeros(len(drawn), len(drawn), dtype=torch.bool)
+    for row, kind in kinds.items():
+        found[row] = torch.tensor([shows(scene, kind) for scene in drawn])
+    return found

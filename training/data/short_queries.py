@@ -28,6 +28,28 @@ def short_query(scene: Scene, rng: np.random.Generator) -> str:
     return _OPENINGS[rng.integers(len(_OPENINGS))] + " and ".join(things)
 
 
+def kind_query(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    """A query for a kind of thing alone, and that kind; it is of any thing in the picture, said in the caption or not.
+
+    Args:
+        scene: what the query is true of; see `shows` for others.
+        rng: advanced by what is drawn from it.
+    """
+    thing = scene.objects[rng.integers(len(scene.objects))]
+    words = scene.world.kinds[thing.kind]
+    word = words[rng.integers(len(words))]
+    several = scene.world.plurals[word]
+    opening = _OPENINGS[rng.integers(len(_OPENINGS))]
+    return opening + ("", "", "a ")[rng.integers(3)] * (thing.look.count == 1) + (
+        several if thing.look.count > 1 else word
+    ), thing.kind
+
+
+def shows(scene: Scene, kind: str) -> bool:
+    """Whether something in the picture is of a kind, or could be called by its name."""
+    return any(thing.kind == kind or scene.world.are_alike(thing.kind, kind) for thing in scene.objects)
+
+
 def _short(phrase: PhraseBox, rng: np.random.Generator) -> str:
     """Fewer of the words "a [attributes] colour kind": all, without the article, the last ones, or all but the kind.
 

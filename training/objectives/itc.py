@@ -4,7 +4,8 @@ Papers: ALBEF (Li et al., 2021), section 3.2 and equation 6, and CLIP (Radford e
 SoftMask++ (Park & Han, 2023) where a gamma is configured.
 Differs from the papers: equal captions are all right answers, in the batch and in the queue (a caption grammar writes
 the same sentence for many pictures, and calling those wrong teaches noise); an edited caption is one more wrong text
-for the picture whose caption was edited; without momentum it is plain contrast over the batch.
+for the picture whose caption was edited; a query that the source knows to be true of several pictures of the batch has
+all of them for right answers; without momentum it is plain contrast over the batch.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from training.data.batch import PairBatch
-from training.distributed import gather_keys, gather_with_gradient
+from training.distributed import gather_keys, gather_with_gradient, own_rows
 from training.model.features import PairFeatures
 from training.model.momentum import MomentumConfig, MomentumModel
 from training.model.pair_model import PairModel
@@ -83,6 +84,8 @@ def itc_loss(
     candidates: Candidates | None = None,
     soft_targets: SoftTargets | None = None,
     wrong_texts: WrongTexts | None = None,
+    true_of: Bool[Tensor, "pairs candidates"] | None = None,
+    pictured: Bool[Tensor, "pairs candidates"] | None = None,
     focal_gamma: float = 0.0,
     label_smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
@@ -91,6 +94,10 @@ def itc_loss(
     Row i of both inputs belongs to the same pair. The right answers of row i are all candidates with the same caption
     key, in equal shares. Without `candidates` the pairs themselves are compared with each other. `wrong_texts` are
     compared with their own pictures alone: nothing is known of the others.
+
+    Where more is known, `true_of` says of which candidate pictures a text is true as well: those are right answers too.
+    `pictured` says the same of a picture and the candidate texts: short queries that are true of a picture are no right
+    answer to what it shows, and no wrong one either, so they are left out.
 
     With `focal_gamma` each term -y log p is multiplied by (1 - p)^gamma, p being the softmax over all candidates: pairs
     that are told apart already count less. The factor is not held constant: its gradient counts, as in Focal Loss.
@@ -101,13 +108,18 @@ def itc_loss(
     if candidates is None:
         candidates = Candidates(image=image_embedding, text=text_embedding, caption_keys=caption_keys)
     targets = (caption_keys[:, None] == candidates.caption_keys[None, :]).to(image_embedding.dtype)
-    targets = targets / targets.sum(dim=1, keepdim=True)
     image_scores = image_embedding @ candidates.text.T / temperature
     text_scores = text_embedding @ candidates.image.T / temperature
-    for_images = for_texts = targets
+    if pictured is not None:
+        image_scores = image_scores.masked_fill(pictured & (targets == 0), MASKED)
+    for_images = targets / targets.sum(dim=1, keepdim=True)
+    for_texts = for_images
+    if true_of is not None:
+        targets = targets.masked_fill(true_of, 1.0)
+        for_texts = targets / targets.sum(dim=1, keepdim=True)
     if soft_targets is not None:
-        for_images = torch.lerp(targets, soft_targets.image_to_text, soft_targets.share)
-        for_texts = torch.lerp(targets, soft_targets.text_to_image, soft_targets.share)
+        for_images = torch.lerp(for_images, soft_targets.image_to_text, soft_targets.share)
+        for_texts = torch.lerp(for_texts, soft_targets.text_to_image, soft_targets.share)
     for_images, for_texts = _smoothed(for_images, label_smoothing), _smoothed(for_texts, label_smoothing)
     if wrong_texts is not None:
         scores = _wrong_scores(image_embedding, wrong_texts) / temperature
@@ -164,6 +176,8 @@ class Itc:
                 candidates=candidates,
                 soft_targets=soft_targets,
                 wrong_texts=wrong_texts,
+                true_of=_among(batch.true_of, candidates),
+                pictured=_among(None if batch.true_of is None else batch.true_of.T, candidates),
                 focal_gamma=self.config.focal_gamma,
                 label_smoothing=self.config.label_smoothing,
             )
@@ -220,6 +234,15 @@ def _whole_batch(image: Tensor, text: Tensor, batch: PairBatch) -> Candidates:
         text=gather_with_gradient(text),
         caption_keys=gather_keys(batch.caption_keys),
     )
+
+
+def _among(known: Bool[Tensor, "pairs pairs"] | None, candidates: Candidates) -> Bool[Tensor, "pairs all"] | None:
+    """What is known of a process's own pairs, among the candidates of all; nothing is known of the others."""
+    if known is None:
+        return None
+    found = torch.zeros(len(known), len(candidates.caption_keys), dtype=torch.bool, device=known.device)
+    found[:, own_rows(len(known))] = known
+    return found
 
 
 @torch.no_grad()

@@ -60,8 +60,8 @@ def _say(summary: "Summary") -> None:
         note(f"{summary.taken_over:,} of {summary.pictures:,} pictures had been done before.")
     share = 100 * summary.suspects / summary.captions
     say(
-        f"{summary.suspects:,} of {summary.captions:,} captions ({share:.1f} %) have a word that disagrees with the "
-        f"picture, by {summary.bundle} ({summary.method.replace('_', ' ')}, from {summary.threshold:.3g} on)."
+        f"{summary.suspects:,} of {summary.captions:,} captions ({share:.1f} %) disagree with their picture, "
+        f"by {summary.bundle} ({summary.method.replace('_', ' ')}, from {summary.threshold:.3g} on)."
     )
     say(f"ranked: {summary.report}")
     say(f"to look at: {summary.page}")

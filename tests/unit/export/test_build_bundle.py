@@ -17,6 +17,7 @@ from runtime.encoder import Encoder
 from runtime.errors import BundleError, ExportError
 from runtime.grounding import ground
 from runtime.proofread import proofread
+from runtime.word_judges import method_of
 from training.checkpoint import load_trained
 from training.data.source import Sample
 from training.errors import TrainingError
@@ -66,7 +67,7 @@ def test_the_bundle_grounds_and_proofreads(small_export: ExportReport, samples: 
     encoder = Encoder.load(small_export.bundle, provider="cpu")
     image = encoder.embed_images([samples[0].image], to_proofread=True)
     assert ground(encoder, image, [samples[0].phrases[0][0]])[0].method == "regions"
-    assert proofread(encoder, image, samples[0].caption).method == "word_errors"
+    assert proofread(encoder, image, samples[0].caption).method == method_of(encoder)
     del encoder.engines["proof_reader"]
     assert proofread(encoder, image, samples[0].caption).method == "masked_words"
 

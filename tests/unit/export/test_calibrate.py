@@ -16,6 +16,7 @@ from export.calibrate import (
     best_box_scores,
     best_word_errors,
     box_scores,
+    fit_caption_error,
     fit_grounding,
     fit_logistic,
     fit_match,
@@ -93,7 +94,7 @@ def test_word_errors_are_for_the_share_of_wrong_words_that_is_stated():
     rng = np.random.default_rng(0)
     is_wrong = rng.random(40_000) < 0.15
     raw = rng.normal(0, 1, 40_000) + 2 * is_wrong
-    scores = WordScores(raw=raw, is_wrong=is_wrong, is_clean=~is_wrong)
+    scores = WordScores(raw=raw, sample=np.arange(40_000), is_wrong=is_wrong, is_clean=~is_wrong)
     fields = fit_word_error(scores, wrong_words=0.02, method="word_errors")
     assert fields is not None
     # By Bayes: log-odds are 2 x - 2 (the ratio of the two densities) and the logit of the share of wrong words.
@@ -118,6 +119,7 @@ def test_words_of_right_and_edited_captions_are_scored():
         found = word_scores(encoder, samples, ["a green square", "a blue and green square"], method=method)
         assert found.is_wrong.tolist() == [False, False, True, False, False, False]  # "a" is never judged
         assert found.is_clean.tolist() == [True, True, False, False, True, True]
+        assert found.sample.tolist() == [0, 0, 0, 0, 1, 1]
         assert found.raw[2] == max(found.raw)
 
 
@@ -139,8 +141,9 @@ def test_the_way_that_tells_wrong_words_best_is_the_one_that_is_served(is_bad: b
                 return {**found, "word_error": 0.5 * found["word_error"] + noise}
 
         encoder.engines["proof_reader"] = Young()
-    fields = best_word_errors(encoder, samples, edited, wrong_words=0.02)
-    assert fields is not None
+    found = best_word_errors(encoder, samples, edited, wrong_words=0.02)
+    assert found is not None
+    fields, _ = found
     fit = fields["word_error_fit"]
     assert set(fit.tried) >= {"masked_words"}
     assert fit.method == ("masked_words" if is_bad else "word_errors")
@@ -158,6 +161,51 @@ def test_the_way_that_tells_wrong_words_best_is_the_one_that_is_served(is_bad: b
     assert proof.method == fit.method
     assert [word.word for word in proof.words if word.is_error] == [edited[0].split()[1]]
     assert proof.corrected_text == samples[0].caption
+
+
+def captions_scored(count: int, *, says: float) -> tuple[WordScores, np.ndarray, np.ndarray]:
+    """Two words of each caption, one of which is wrong in the edited one, and matches; `says`: how much words tell."""
+    rng = np.random.default_rng(7)
+    raw = rng.normal(0, 1, (count, 2, 2))  # sample, clean or edited, word
+    raw[:, 1, 1] += says
+    is_wrong = np.zeros((count, 2, 2), np.bool_)
+    is_wrong[:, 1, 1] = True
+    is_clean = np.zeros((count, 2, 2), np.bool_)
+    is_clean[:, 0] = True
+    sample = np.repeat(np.arange(count), 4)
+    scores = WordScores(raw=raw.ravel(), sample=sample, is_wrong=is_wrong.ravel(), is_clean=is_clean.ravel())
+    return scores, rng.normal(1, 1, count), rng.normal(-1, 1, count)
+
+
+def test_captions_are_judged_by_their_worst_word_and_their_match_together():
+    scores, right, wrong = captions_scored(4000, says=3.0)
+    fit = fit_caption_error(scores, right=right, wrong=wrong)
+    assert fit is not None
+    assert fit.match == pytest.approx(-2, abs=0.2)  # log-odds of normal scores two deviations apart
+    assert fit.word > 1
+    assert fit.ap["both"] > max(fit.ap["word"], fit.ap["match"])
+    assert (fit.right, fit.wrong) == (4000, 4000)
+    assert fit.false_alarms <= fit.most_false_alarms == 0.02
+    worst = scores.raw.reshape(4000, 2, 2).max(axis=2)
+    said = np.array([[fit.probability(word=w, match=m) for w, m in zip(worst[:, at], by, strict=True)]
+                     for at, by in enumerate((right, wrong))])  # fmt: skip
+    assert (said[1] >= fit.threshold).mean() == pytest.approx(fit.recall)
+    # what was said comes true when a twentieth of the captions is wrong: of those said to be wrong in p cases, p are
+    weights, is_wrong = np.repeat([0.95, 0.05], 4000), np.repeat([False, True], 4000)
+    likely = said.ravel() > 0.5
+    assert np.average(said.ravel()[likely], weights=weights[likely]) == pytest.approx(
+        np.average(is_wrong[likely], weights=weights[likely]), abs=0.05
+    )
+
+
+def test_words_that_say_nothing_leave_captions_to_their_match():
+    scores, right, wrong = captions_scored(400, says=-6.0)
+    fit = fit_caption_error(scores, right=right, wrong=wrong)
+    assert fit is not None
+    assert fit.word == 0
+    assert fit.match < 0
+    assert fit_caption_error(scores, right=wrong, wrong=right) is None
+    assert fit_caption_error(captions_scored(5, says=3.0)[0], right=right[:5], wrong=wrong[:5]) is None
 
 
 def sample(caption: str) -> Sample:
