@@ -24,6 +24,8 @@ from training.model.region_head import RegionHeadConfig
 from training.model.visual_dictionary import VisualDictionaryConfig
 from training.objectives.box_game import BoxGameConfig
 from training.objectives.compose import WeightedObjective
+from training.objectives.itc import ItcConfig
+from training.objectives.itm import ItmConfig
 from training.objectives.loupe import LoupeConfig
 from training.objectives.nas import NasConfig, VisualAugmentationConfig
 from training.objectives.soft_mask import SoftMaskConfig
@@ -106,7 +108,7 @@ def _row(name: str, *, without: str | None = None) -> TrainConfig:
     assert isinstance(whole.data, ScenePairsConfig)
     objectives = tuple(
         dataclasses.replace(term, objective=dataclasses.replace(term.objective, use_edits=True))
-        if term.name in ("itc", "itm")
+        if isinstance(term.objective, ItcConfig | ItmConfig)
         else term
         for term in whole.objectives
     )
