@@ -56,10 +56,10 @@ class _Sizes:
 def tiny() -> TrainConfig:
     """The demo's world, for a CPU: what the demo bundle goes on with from `training.recipes.baseline:tiny`.
 
-    A step of 128 pairs takes about twice that of `baseline:tiny`. ViLEM has no momentum model: one pass, which trains
-    both sides together, at 70 % of a step less. No words are masked for all (ViLEM needs them), and masks fade pictures
-    that are not distorted. Unlike in `baseline:tiny` a quarter of the pairs are twins, three eighths of the captions come
-    edited (half there), and a third of the short queries ask for a kind alone.
+    ViLEM has no momentum model: one pass, which trains both sides together, at 70 % of a step less. No words are masked
+    for all, since ViLEM needs them, and masks fade pictures that are not distorted. Other than in `baseline:tiny` a
+    quarter of the pairs are twins, three eighths of the captions come edited (half there), and a third of the short
+    queries ask for a kind alone.
     """
     whole = baseline.tiny()
     assert isinstance(whole.data, ScenePairsConfig)
