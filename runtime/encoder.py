@@ -147,7 +147,7 @@ class Encoder:
         self.engines = dict(engines)
         self.lexicon = tuple(lexicon)
         self.known_words = frozenset(self.lexicon)
-        self._image_transform = manifest.image.transform()
+        self.image_transform = manifest.image.transform()
 
     @classmethod
     def load(
@@ -215,11 +215,11 @@ class Encoder:
         Raises:
             EngineError: the engine failed.
         """
-        return self.embed_pixels([self._image_transform.apply(image) for image in images], to_proofread=to_proofread)
+        return self.embed_pixels([self.image_transform.apply(image) for image in images], to_proofread=to_proofread)
 
     def image_input(self, image: Image.Image) -> Floats:
         """Return what `embed_pixels` takes for one RGB picture: float32 [3, size, size]."""
-        return self._image_transform.apply(image)
+        return self.image_transform.apply(image)
 
     def embed_pixels(self, pixels: Sequence[Floats], *, to_proofread: bool = False) -> ImageFeatures:
         """Embed pictures that `image_input` has prepared, in batches; see `embed_images`."""

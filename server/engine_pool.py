@@ -33,9 +33,17 @@ T = TypeVar("T")
 _CHARACTERS_AT_ONCE = 1_000
 """Texts of no more are tokenised on the spot: in less time than a trip to a thread takes."""
 
+_PHRASES_AT_ONCE = 16
+
 
 class EnginePool:
-    """An encoder with its threads."""
+    """An encoder with its threads.
+
+    Attributes:
+        encoder: the encoder.
+        grounds_by: how phrases are found in pictures that are not looked at again; None when they are not.
+        texts: those that were embedded lately.
+    """
 
     def __init__(
         self,
@@ -49,6 +57,7 @@ class EnginePool:
         texts: ByteCache[RowArrays],
     ) -> None:
         self.encoder = encoder
+        self.grounds_by = method_of(encoder.manifest)
         self.texts = texts
         self.graphs = Graphs(encoder, num_loops=engine_workers, max_batch_s=max_batch_s, watcher=watcher)
         self._for_threads = self.graphs.as_encoder()
@@ -166,14 +175,26 @@ class EnginePool:
         top_k: int = 1,
         threshold: float | None = None,
     ) -> list[Grounding]:
-        """See `runtime.grounding.ground`; phrases that were read lately are not read again."""
+        """See `runtime.grounding.ground`; phrases that were read lately are not read again.
+
+        Regions are held against phrases on the spot: in less time than a trip to a thread takes.
+        """
         texts = await self.text_features(phrases)
+        if self.grounds_by == "regions" and phrases and len(phrases) <= _PHRASES_AT_ONCE:
+            return ground(self.encoder, image, phrases, texts=texts, top_k=top_k, threshold=threshold)
         return await self._judged(
             ground, image, phrases, texts=texts, pixels=pixels, budget=budget, top_k=top_k, threshold=threshold
         )
 
-    async def boxes(self, images: ImageFeatures, phrases: Sequence[str]) -> list[list[tuple[ScoredBox, ...]]]:
+    async def boxes(
+        self, images: ImageFeatures, phrases: Sequence[str], *, texts: TextFeatures | None = None
+    ) -> list[list[tuple[ScoredBox, ...]]]:
         """Return for each picture, for each phrase, the best box, or none; all of them in one batch.
+
+        Args:
+            images: features of the pictures.
+            phrases: what to look for.
+            texts: the phrases, where they are embedded already.
 
         Raises:
             GraphMissingError: the bundle cannot ground.
@@ -181,8 +202,8 @@ class EnginePool:
         """
         if not phrases:
             return [[] for _ in range(len(images))]
-        texts = await self.text_features(phrases)
-        if method_of(self.encoder.manifest) == "regions":
+        texts = texts or await self.text_features(phrases)
+        if self.grounds_by == "regions":
             return best_boxes(self.encoder.manifest, images, texts.embedding)
         found = await self._judged(ground_many, images, phrases, texts=texts)
         return [[grounding.boxes for grounding in of_picture] for of_picture in found]

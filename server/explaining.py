@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from runtime.encoder import ImageFeatures
+from runtime.encoder import ImageFeatures, TextFeatures
 from runtime.errors import GraphMissingError
 from runtime.grounding import ScoredBox
 from runtime.phrases import Phrase, noun_phrases
@@ -14,7 +14,8 @@ from runtime.proofread import ProofWord
 from runtime.word_maps import map_method_of
 from server.boxes import in_pixels
 from server.heatmaps import HeatmapForm, heatmap_of
-from server.schemas.search import Explained, HitRegion, HitWord
+from server.schemas.common import JsonObject
+from server.schemas.search import Explained, HitWord
 from server.service import Service
 
 
@@ -24,10 +25,11 @@ class Explanation:
 
     Attributes:
         image_size: width and height in pixels of the picture that the boxes are in.
+        regions: each a `HitRegion` as plain JSON: a page of hits has dozens.
     """
 
     image_size: tuple[int, int] | None
-    regions: list[HitRegion]
+    regions: list[JsonObject]
     words: list[HitWord]
 
     @classmethod
@@ -42,25 +44,36 @@ async def explain_pictures(
     sizes_px: Sequence[tuple[int, int]],
     text: str,
     wanted: Collection[Explained],
+    *,
+    phrases: Sequence[Phrase],
+    phrase_texts: TextFeatures,
 ) -> list[Explanation]:
     """Ground the phrases of a text in pictures and judge its words by each, all pictures at once.
 
     What is not wanted of the two is not done.
 
+    Args:
+        service: of the gallery.
+        images: features of the pictures.
+        sizes_px: width and height of each.
+        text: what they are held against.
+        wanted: of an explanation.
+        phrases: of the text, those whose boxes are wanted.
+        phrase_texts: the phrases, embedded.
+
     Raises:
         EngineError: the engine failed.
     """
-    if len(words(text)) > service.settings.max_judged_words:
-        return [Explanation(image_size=size, regions=[], words=[]) for size in sizes_px]
-    phrases = noun_phrases(text) if "regions" in wanted else []
+    names = [phrase.text for phrase in phrases]
     judged, boxes = await asyncio.gather(
         _judged(service, images, text, wanted),
-        _or_none(service.engines.boxes(images, [phrase.text for phrase in phrases])),
+        _or_none(service.engines.boxes(images, names, texts=phrase_texts)),
     )
+    regions = _regions(service, [phrases] * len(boxes), boxes, sizes_px)
     return [
         Explanation(
             image_size=size,
-            regions=_regions(service, phrases, boxes[at] if boxes else [], size),
+            regions=regions[at] if regions else [],
             words=_words(judged[at]) if judged else [],
         )
         for at, size in enumerate(sizes_px)
@@ -88,13 +101,15 @@ async def explain_texts(
         _or_none(service.engines.boxes(image, [phrase.text for phrases in listed for phrase in phrases])),
     )
     found = iter(boxes[0] if boxes else ())
+    by_text = [list(islice(found, len(phrases))) for phrases in listed]
+    regions = _regions(service, listed, by_text if boxes else [], [size_px] * len(short))
     explained = {
         text: Explanation(
             image_size=size_px,
-            regions=_regions(service, phrases, list(islice(found, len(phrases))), size_px),
+            regions=regions[at] if regions else [],
             words=_words(proofs[at].words) if proofs else [],
         )
-        for at, (text, phrases) in enumerate(zip(short, listed, strict=True))
+        for at, text in enumerate(short)
     }
     return [explained.get(text) or Explanation(image_size=size_px, regions=[], words=[]) for text in texts]
 
@@ -161,17 +176,25 @@ def _words(judged: Sequence[ProofWord]) -> list[HitWord]:
 
 
 def _regions(
-    service: Service, phrases: Sequence[Phrase], boxes: Sequence[Sequence[ScoredBox]], size_px: tuple[int, int]
-) -> list[HitRegion]:
-    width_px, height_px = size_px
-    return [
-        HitRegion(
-            phrase=phrase.text,
-            start=phrase.start,
-            end=phrase.end,
-            box=in_pixels(found.box, service.encoder, width_px=width_px, height_px=height_px),
-            score=found.score,
-        )
-        for phrase, of_phrase in zip(phrases, boxes, strict=bool(boxes))
-        for found in of_phrase
+    service: Service,
+    phrases: Sequence[Sequence[Phrase]],
+    boxes: Sequence[Sequence[Sequence[ScoredBox]]],
+    sizes_px: Sequence[tuple[int, int]],
+) -> list[list[JsonObject]]:
+    """Return the regions of each pair, from its phrases, the boxes of each of them, and the size of its picture.
+
+    Those of all pairs are turned into pixels together: one by one, that would be the dearest part of a page of hits.
+    """
+    found = [
+        (at, phrase, box)
+        for at, (named, of_pair) in enumerate(zip(phrases, boxes, strict=True))
+        for phrase, of_phrase in zip(named, of_pair, strict=True)
+        for box in of_phrase
     ]
+    pixels = in_pixels([box.box for _, _, box in found], service.encoder, [sizes_px[at] for at, _, _ in found])
+    regions: list[list[JsonObject]] = [[] for _ in boxes]
+    for (at, phrase, box), place in zip(found, pixels, strict=True):
+        regions[at].append(
+            {"phrase": phrase.text, "start": phrase.start, "end": phrase.end, "box": place, "score": box.score}
+        )
+    return regions

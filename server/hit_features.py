@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from index import Gallery
-from index.features import ARRAYS, Kept, Part, unpack
-from runtime.encoder import Encoder, Floats, ImageFeatures
+from index.features import ARRAYS, Part, unpack
+from runtime.encoder import Encoder, ImageFeatures
 from runtime.grounding import method_of as grounding_method_of
 from runtime.word_judges import method_of as word_method_of
 from runtime.word_maps import map_method_of
 from server.schemas.search import Explained
 from server.seeing import Seen, see
 from server.service import Service
+from server.stored_features import Stored, read_stored
 from server.timings import Timings
 
 _log = logging.getLogger(__name__)
@@ -67,7 +68,13 @@ def to_explain(encoder: Encoder, wanted: Collection[Explained], *, with_heatmaps
 
 
 async def features_of_hits(
-    service: Service, gallery: Gallery, ids: Sequence[str], parts: frozenset[Part], *, to_proofread: bool
+    service: Service,
+    gallery: Gallery,
+    ids: Sequence[str],
+    parts: frozenset[Part],
+    *,
+    to_proofread: bool,
+    stored: Stored | None = None,
 ) -> HitFeatures | None:
     """Gather features of the pictures of hits; those that have none are left out, and None is returned if none has.
 
@@ -77,19 +84,20 @@ async def features_of_hits(
         ids: the hits.
         parts: what is wanted of their pictures.
         to_proofread: whether texts will be proofread against them.
+        stored: what the gallery keeps of these parts of all of them, where it is read already.
 
     Raises:
         GalleryError: the gallery cannot be read.
         EngineError: the engine failed.
     """
-    kept, vectors, files = await service.store(_read, gallery, ids, parts)
-    unmeasured = Timings()  # the caller's stage counts it
-    names = list(files)
-    pictures = await asyncio.gather(
-        *(see(service, files[name], unmeasured, to_proofread=to_proofread) for name in names)
-    )
-    seen = dict(zip(names, pictures, strict=True))
-    if seen:
+    held = await service.store(read_stored, gallery, ids, parts) if stored is None else stored
+    kept, seen = held.kept, dict[str, Seen]()
+    if files := [item_id for item_id in ids if item_id in held.files]:
+        unmeasured = Timings()  # the caller's stage counts it
+        pictures = await asyncio.gather(
+            *(see(service, held.files[item_id], unmeasured, to_proofread=to_proofread) for item_id in files)
+        )
+        seen = dict(zip(files, pictures, strict=True))
         _tell(service, gallery, len(seen))
     found = [item_id for item_id in ids if item_id in kept or item_id in seen]
     if not found:
@@ -98,35 +106,26 @@ async def features_of_hits(
     sizes = {item_id: kept[item_id].size_px for item_id in from_store} | {k: v.size_px for k, v in seen.items()}
     return HitFeatures(
         ids=found,
-        features=_joined(found, from_store, kept, vectors, seen, parts),
+        features=_joined(found, from_store, held, seen, parts),
         sizes_px=[sizes[item_id] for item_id in found],
         pictures_read=len(seen),
     )
 
 
-def _read(
-    gallery: Gallery, ids: Sequence[str], parts: frozenset[Part]
-) -> tuple[dict[str, Kept], dict[str, Floats], dict[str, bytes]]:
-    """Return what is kept of those of which all is, their vectors, and the stored pictures of the others."""
-    kept = {item_id: one for item_id, one in gallery.features(ids, parts).items() if parts <= set(one.parts)}
-    vectors = gallery.vectors(list(kept))
-    kept = {item_id: one for item_id, one in kept.items() if item_id in vectors}
-    return kept, vectors, gallery.pictures([item_id for item_id in ids if item_id not in kept])
-
-
 def _joined(
     ids: Sequence[str],
     from_store: Sequence[str],
-    kept: Mapping[str, Kept],
-    vectors: Mapping[str, Floats],
+    stored: Stored,
     seen: Mapping[str, Seen],
     parts: frozenset[Part],
 ) -> ImageFeatures:
     """Stack the features of all pictures in the order of the hits."""
     stacks: list[ImageFeatures] = []
     if from_store:
-        embeddings = np.stack([vectors[item_id] for item_id in from_store])
-        stacks.append(unpack([kept[item_id] for item_id in from_store], embeddings, parts))
+        embeddings = np.stack([stored.vectors[item_id] for item_id in from_store])
+        stacks.append(unpack([stored.kept[item_id] for item_id in from_store], embeddings, parts))
+    if not seen:
+        return stacks[0]
     stacks += [picture.features for picture in seen.values()]
     place = {item_id: at for at, item_id in enumerate([*from_store, *seen])}
     names = ["embedding", *(name for part in sorted(parts) for name in ARRAYS[part])]

@@ -7,8 +7,10 @@ import numpy as np
 import orjson
 
 from index import Gallery, Item, parse_filter
+from index.features import Part
 from runtime.encoder import Floats
 from runtime.errors import GraphMissingError
+from runtime.phrases import Phrase, noun_phrases
 from runtime.word_maps import map_method_of
 from server.errors import field_error
 from server.explaining import Explanation, explain_pictures, explain_texts, with_heatmaps
@@ -20,6 +22,7 @@ from server.schemas.search import SearchRequest
 from server.searches import Query
 from server.seeing import Seen, see
 from server.service import Service
+from server.stored_features import Stored
 from server.texts import check_texts
 from server.timings import Timings
 
@@ -28,11 +31,18 @@ _SHORTEST = 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Query:
-    """What was sent, understood and embedded."""
+    """What was sent, understood and embedded.
+
+    Attributes:
+        phrases: those of the text whose boxes in the hits are wanted.
+        phrase_texts: the same, embedded in one batch with the text.
+    """
 
     vector: Floats
     text: str | None
     texts: list[RowArrays]
+    phrases: list[Phrase]
+    phrase_texts: list[RowArrays]
     picture: Seen | None
 
 
@@ -57,7 +67,7 @@ async def answer(service: Service, query: SearchRequest, uploaded: bytes | None,
     gallery = service.galleries.get(query.gallery)
     condition = None if query.filter is None else parse_filter(query.filter)
     embedded = await _embed(service, query, uploaded, timings)
-    num_reranked = _num_reranked(query)
+    num_reranked, to_read = _num_reranked(query), _parts_to_explain(service, query)
     with timings.stage("search"):
         found = await service.searches.search(
             Query(
@@ -67,6 +77,7 @@ async def answer(service: Service, query: SearchRequest, uploaded: bytes | None,
                 target=query.target,
                 filter=condition,
                 wants_items=bool(query.include),
+                parts=None if num_reranked else to_read,
                 exclude=frozenset(query.exclude_ids),
                 filter_key=b"" if query.filter is None else orjson.dumps(query.filter, option=orjson.OPT_SORT_KEYS),
             )
@@ -86,7 +97,10 @@ async def answer(service: Service, query: SearchRequest, uploaded: bytes | None,
     explanations: dict[str, Explanation] = {}
     if query.explain:
         with timings.stage("explain"):
-            explanations, more_read = await _explained(service, gallery, embedded, query, [hit.id for hit in scored])
+            ids = [hit.id for hit in scored]
+            explanations, more_read = await _explained(
+                service, gallery, embedded, query, ids, parts=to_read, stored=found.stored
+            )
         pictures_read += more_read
     hits = [_hit(query, hit, found.items.get(hit.id), explanations.get(hit.id)) for hit in scored]
     return {
@@ -142,12 +156,13 @@ def _check(service: Service, query: SearchRequest, uploaded: bytes | None) -> No
 
 
 async def _embed(service: Service, query: SearchRequest, uploaded: bytes | None, timings: Timings) -> _Query:
-    texts: list[RowArrays] = []
+    texts, phrase_texts, phrases = list[RowArrays](), list[RowArrays](), _phrases(service, query)
     picture = None
     parts: list[tuple[float, Floats]] = []
     if query.text is not None:
         with timings.stage("embed_text"):
-            texts = await service.engines.text_rows([query.text])
+            rows = await service.engines.text_rows([query.text, *(phrase.text for phrase in phrases)])
+        texts, phrase_texts = rows[:1], rows[1:]
         parts.append((query.text_weight, texts[0]["text_embedding"]))
     if query.negative_text is not None:
         with timings.stage("embed_text"):
@@ -160,7 +175,21 @@ async def _embed(service: Service, query: SearchRequest, uploaded: bytes | None,
         data = await picture_bytes(service, query.image, uploaded, gallery=query.gallery)
         picture = await see(service, data, timings, to_proofread="words" in query.explained)
         parts.append((query.image_weight, picture.features.embedding[0]))
-    return _Query(vector=_sum(parts), text=query.text, texts=texts, picture=picture)
+    return _Query(
+        vector=_sum(parts),
+        text=query.text,
+        texts=texts,
+        phrases=phrases,
+        phrase_texts=phrase_texts,
+        picture=picture,
+    )
+
+
+def _phrases(service: Service, query: SearchRequest) -> list[Phrase]:
+    """Return the phrases of the text that are looked for in pictures of hits."""
+    if query.text is None or query.target != "image" or "regions" not in query.explained:
+        return []
+    return noun_phrases(query.text) if service.engines.grounds_by else []
 
 
 async def _stored_vector(service: Service, query: SearchRequest) -> Floats | None:
@@ -221,17 +250,32 @@ async def _reranked(
 
 
 async def _explained(
-    service: Service, gallery: Gallery, embedded: _Query, query: SearchRequest, ids: Sequence[str]
+    service: Service,
+    gallery: Gallery,
+    embedded: _Query,
+    query: SearchRequest,
+    ids: Sequence[str],
+    *,
+    parts: frozenset[Part] | None,
+    stored: Stored | None,
 ) -> tuple[dict[str, Explanation], int]:
     """Explain hits, all at once; return what was found and how many pictures had to be looked at."""
     if query.target == "image":
-        wanted = query.explained
-        parts = to_explain(service.encoder, wanted, with_heatmaps=query.heatmap != "none")
-        to_proofread = "words" in wanted
-        found = embedded.text and await features_of_hits(service, gallery, ids, parts, to_proofread=to_proofread)
-        if not found or embedded.text is None:
+        wanted, to_proofread = query.explained, "words" in query.explained
+        if embedded.text is None or parts is None:
             return {}, 0
-        explained = await explain_pictures(service, found.features, found.sizes_px, embedded.text, wanted)
+        found = await features_of_hits(service, gallery, ids, parts, to_proofread=to_proofread, stored=stored)
+        if found is None:
+            return {}, 0
+        explained = await explain_pictures(
+            service,
+            found.features,
+            found.sizes_px,
+            embedded.text,
+            wanted,
+            phrases=embedded.phrases,
+            phrase_texts=service.engines.joined(embedded.phrase_texts),
+        )
         explained = await with_heatmaps(service, explained, found.features, [embedded.text], query.heatmap)
         return dict(zip(found.ids, explained, strict=True)), found.pictures_read
     picture, sentences = embedded.picture, await _texts_of(service, gallery, ids)
@@ -241,6 +285,13 @@ async def _explained(
     explained = await explain_texts(service, picture.features, picture.size_px, texts, query.explained)
     explained = await with_heatmaps(service, explained, picture.features, texts, query.heatmap)
     return dict(zip(sentences, explained, strict=True)), 0
+
+
+def _parts_to_explain(service: Service, query: SearchRequest) -> frozenset[Part] | None:
+    """Return what explaining pictures of hits takes; None where that is not done."""
+    if not query.explain or query.text is None or query.target == "text":
+        return None
+    return to_explain(service.encoder, query.explained, with_heatmaps=query.heatmap != "none")
 
 
 async def _texts_of(service: Service, gallery: Gallery, ids: Sequence[str]) -> dict[str, str]:
@@ -261,7 +312,7 @@ def _hit(query: SearchRequest, hit: _Scored, item: Item | None, explanation: Exp
         if explained.image_size is not None:
             answer["image_size"] = explained.image_size
         if "regions" in query.explained:
-            answer["regions"] = [region.model_dump() for region in explained.regions]
+            answer["regions"] = explained.regions
         if "words" in query.explained:
             answer["words"] = [word.model_dump(exclude_none=True) for word in explained.words]
     return answer

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from index import Filter, Gallery, GalleryInfo, Item, Match, Target
+from index.features import Part
 from runtime.encoder import Floats
 from server import timings
 from server.batching import Batcher, Lane, Watcher
+from server.stored_features import Stored, read_stored
 
 _MAX_ROWS = 64
 _TOP_K_STEPS = (16, 128, 1024)
@@ -20,8 +22,9 @@ class Query:
 
     Attributes:
         vector: [dim], unit length.
-        wants_items: whether the found items themselves are read as well.
         filter_key: the filter as it was sent; only equal ones are answered together (1 and true are not).
+        wants_items: whether the found items themselves are read as well.
+        parts: what is read of what the gallery keeps of the found pictures; None reads nothing.
     """
 
     gallery: Gallery
@@ -32,6 +35,7 @@ class Query:
     filter_key: bytes = b""
     exclude: frozenset[str] = frozenset()
     wants_items: bool = False
+    parts: frozenset[Part] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,13 @@ class Found:
 
     Attributes:
         items: by id; empty unless they were wanted, and without those that were deleted meanwhile.
+        stored: of the pictures that were found; None unless parts of it were wanted.
     """
 
     matches: list[Match]
     info: GalleryInfo
     items: dict[str, Item]
+    stored: Stored | None = None
 
 
 class Searches:
@@ -106,4 +112,10 @@ def _run(_: Lane, queries: Sequence[Query]) -> list[Found | Exception]:
     found = [some[: query.top_k] for some, query in zip(matches, queries, strict=True)]
     wanted = {match.id for some, query in zip(found, queries, strict=True) if query.wants_items for match in some}
     items = first.gallery.get_many(list(wanted)) if wanted else {}
-    return [Found(some, info, items) for some in found]
+    return [Found(some, info, items, _stored(query, some)) for query, some in zip(queries, found, strict=True)]
+
+
+def _stored(query: Query, found: Sequence[Match]) -> Stored | None:
+    if query.parts is None:
+        return None
+    return read_stored(query.gallery, [match.id for match in found], query.parts)

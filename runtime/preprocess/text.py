@@ -14,6 +14,8 @@ from runtime.errors import BundleError, TextError
 MAX_CHARACTERS = 20_000
 """Longer texts are refused; texts of more subwords than the model takes are cut at the end."""
 
+_FEW, _FEW_CHARACTERS = 8, 1_000
+
 _JOINERS = "'’-\u200c\u200d"
 
 
@@ -111,9 +113,10 @@ class TextTransform:
         """
         for text in texts:
             check_text(text)
-        # One alone is not spread over the tokenizer's threads, whose waking takes longer than the text.
+        # A few are not spread over the tokenizer's threads, whose waking takes longer than the texts.
+        is_few = len(texts) <= _FEW and sum(map(len, texts)) <= _FEW_CHARACTERS
         encode = self.tokenizer.encode
-        encodings = [encode(texts[0])] if len(texts) == 1 else self.tokenizer.encode_batch(list(texts))
+        encodings = [encode(text) for text in texts] if is_few else self.tokenizer.encode_batch(list(texts))
         length = max((len(encoding.ids) for encoding in encodings), default=0)
         ids = np.full((len(encodings), length), self.pad_id, dtype=np.int64)
         mask = np.zeros((len(encodings), length), dtype=np.int64)

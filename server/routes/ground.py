@@ -142,12 +142,12 @@ async def _maps(
 def _grounding(
     encoder: Encoder, phrase: Phrase, found: Grounding, heat: Floats | None, picture: Seen, asked: GroundRequest
 ) -> PhraseGrounding:
-    size = {"width_px": picture.width_px, "height_px": picture.height_px}
+    places = in_pixels([box.box for box in found.boxes], encoder, [picture.size_px] * len(found.boxes))
     return PhraseGrounding(
         phrase=phrase.text,
         start=phrase.start,
         end=phrase.end,
-        boxes=[GroundedBox(box=in_pixels(box.box, encoder, **size), score=box.score) for box in found.boxes],
+        boxes=[GroundedBox(box=place, score=box.score) for place, box in zip(places, found.boxes, strict=True)],
         heatmap=None if heat is None else heatmap_of(encoder, heat, picture.size_px, asked.heatmap),
     )
 

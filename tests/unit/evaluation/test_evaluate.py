@@ -219,7 +219,7 @@ def test_boxes_are_those_of_the_picture_where_the_encoder_sees_a_crop(tmp_path):
     encoder = fake_encoder()
     crop = encoder.manifest.image.model_copy(update={"resize": "crop"})
     encoder.manifest = encoder.manifest.model_copy(update={"image": crop})
-    encoder._image_transform = crop.transform()
+    encoder.image_transform = crop.transform()
     folder = tmp_path / "images"
     folder.mkdir()
     draw(folder, "square.png", "red", cell=(1, 2), size_px=64)

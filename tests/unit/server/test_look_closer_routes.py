@@ -116,7 +116,7 @@ async def test_boxes_of_a_bundle_that_crops_lie_in_the_whole_picture(tmp_path: P
     encoder = fake_encoder()
     image_input = encoder.manifest.image.model_copy(update={"resize": "crop"})
     encoder.manifest = encoder.manifest.model_copy(update={"image": image_input})
-    encoder._image_transform = ImageTransform(size_px=32, resize="crop")
+    encoder.image_transform = ImageTransform(size_px=32, resize="crop")
     picture = square("red", size=(400, 200), box=(100, 0, 199, 99))  # the top left of what is seen
     async with serving(settings_for(tmp_path), encoder) as client:
         answer = await post(

@@ -111,6 +111,25 @@ async def test_what_is_not_asked_of_an_explanation_is_not_done(tmp_path: Path) -
         assert "regions" not in with_words
 
 
+async def test_the_phrases_of_a_query_are_read_in_one_batch_with_it(tmp_path: Path) -> None:
+    encoder = fake_encoder(regions=True)
+    texts = Counted(encoder, "text_encoder")
+    async with serving(settings_for(tmp_path, cache_bytes=0), encoder) as client:
+        await fill(client)
+        texts.rows.clear()
+        answer = await search(client, text="a blue square", explain=["regions"])
+    assert {region["phrase"] for hit in answer["hits"] for region in hit["regions"]} == {"blue square"}
+    assert texts.rows == [2]
+
+
+async def test_pictures_of_hits_that_are_left_out_are_not_looked_at(tmp_path: Path) -> None:
+    async with serving(settings_for(tmp_path, patch_tokens="none", cache_bytes=0)) as client:
+        await fill(client)
+        scores = [hit["score"] for hit in (await search(client, text="a blue square"))["hits"]]
+        answer = await search(client, text="a blue square", explain=["words"], min_score=scores[0])
+    assert len(answer["hits"]) == answer["pictures_read"] == scores.count(scores[0]) < len(scores)
+
+
 async def test_a_gallery_without_features_answers_and_says_so(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, patch_tokens="none", cache_bytes=0)
     async with serving(settings) as client:
