@@ -36,7 +36,7 @@ _NUM_QUERIES = 512
 _NUM_TIMED = 128
 _TURNS = 2
 _EFS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-_MILVUS_LITE = Path(__file__).parent / "peers" / "servers" / "milvus_lite.py"
+_MILVUS_LITE = Path(__file__).parent / "peers" / "servers" / "milvus_curve.py"
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """Milvus Lite over the same vectors, by its own client: recall against queries per CPU-second.
 
-    python milvus_lite.py FOLDER       (vectors.npy, queries.npy, answers.npy; prints JSON)
+    python milvus_curve.py FOLDER      (vectors.npy, queries.npy, answers.npy; prints JSON)
 
 CPU seconds are those of the client and of every process that it started.
 """
