@@ -3,7 +3,8 @@
     python -m benchmarks.audit BUNDLE [--scenes 1000] [--share 0.05] [--world full] [--size 128] [--json OUT]
 
 Scenes of the test split are drawn anew, a twentieth of their captions takes the place of its one-word edit, and
-`vernier audit` ranks them by their most suspicious word. Beside the precision stand the share of wrong captions (what a
+`vernier audit` ranks them by how probably they are wrong as wholes (by their most suspicious word, where the bundle's
+calibration is older). Beside the precision stand the share of wrong captions (what a
 ranking by chance gives) and the same audit with every caption beside another picture: what is left there was read from
 the captions alone.
 """
@@ -24,6 +25,7 @@ from benchmarks.report import made_by, write_report
 from evaluation.audit import audit
 from evaluation.ranking import BinaryRanking
 from runtime.encoder import Encoder
+from runtime.word_judges import method_of
 
 SEED = 11
 
@@ -41,7 +43,7 @@ def main() -> None:
     encoder = Encoder.load(asked.bundle)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        captions, is_wrong = draw(
+        captions, is_wrong, kinds = draw(
             work, count=asked.scenes, share=asked.share, size_px=asked.size, world=scenes.world_named(asked.world)
         )
         started = time.perf_counter()
@@ -50,14 +52,22 @@ def main() -> None:
         turned = [captions[(at + 1) % len(captions)] for at in range(len(captions))]
         blind = ranking(encoder, turned, work, work / "blind")
         is_wrong_turned = np.roll(is_wrong, -1)
-        limit = encoder.manifest.calibration.word_error_threshold
+        calibration = encoder.manifest.calibration
+        whole = calibration.caption_error
+        limit = calibration.word_error_threshold if whole is None else whole.threshold
         called = seen >= limit
         result = {
             **made_by("benchmarks.audit"),
             "bundle": {"name": encoder.manifest.name, "recipe": encoder.manifest.provenance.recipe},
             "captions": len(captions),
             "wrong": int(is_wrong.sum()),
+            "ranked_by": "worst word" if whole is None else "worst word and match",
+            "words_judged_by": method_of(encoder),
             "precision_at_recall_0.8": precision_at_recall(seen, is_wrong, 0.8),
+            "precision_at_recall_0.5": precision_at_recall(seen, is_wrong, 0.5),
+            "found_of_kind": {
+                kind: float(called[is_wrong & (kinds == kind)].mean()) for kind in sorted(set(kinds[is_wrong]))
+            },
             "average_precision": BinaryRanking.of(seen, is_wrong).average_precision(),
             "auroc": BinaryRanking.of(seen, is_wrong).auroc(),
             "by_chance": float(is_wrong.mean()),
@@ -77,19 +87,20 @@ def main() -> None:
 
 def draw(
     folder: Path, *, count: int, share: float, size_px: int, world: scenes.World = scenes.WORLD
-) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Draw scenes into a folder; rows of a captions file, and which of them are wrong."""
+) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:
+    """Draw scenes into a folder; rows of a captions file, which of them are wrong, and by what kind of edit."""
     rng = np.random.default_rng(SEED)
     is_wrong = np.zeros(count, bool)
     is_wrong[rng.choice(count, round(share * count), replace=False)] = True
-    rows = []
+    rows, kinds = [], []
     for at in range(count):
         scene = scenes.generate(SEED, at, split="test", size_px=size_px, world=world)
         name = f"{at:06d}.png"
         scene.image.save(folder / name, compress_level=1)
-        caption = scenes.edit_caption(scene, rng).caption if is_wrong[at] else scene.caption
-        rows.append({"image": name, "captions": [caption]})
-    return rows, is_wrong
+        edit = scenes.edit_caption(scene, rng) if is_wrong[at] else None
+        rows.append({"image": name, "captions": [edit.caption if edit else scene.caption]})
+        kinds.append(edit.kind if edit else "")
+    return rows, is_wrong, np.array(kinds)
 
 
 def ranking(encoder: Encoder, rows: list[dict[str, Any]], images: Path, out: Path) -> np.ndarray:
