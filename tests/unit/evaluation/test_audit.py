@@ -1,6 +1,7 @@
 """An audit of small datasets whose wrong captions are known: found, ranked, resumed after kill -9, never stopped."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from PIL import Image
 
 from evaluation.audit import Summary, audit
 from evaluation.audit.journal import Journal
+from runtime.bundle import CaptionErrorFit
 from runtime.encoder import Encoder
 from runtime.engines.fake import PALETTE, fake_encoder
 from runtime.errors import DataError, UsageError
@@ -71,6 +73,34 @@ def test_the_wrong_captions_are_ranked_first_by_every_method(
     of_red = next(one for one in found if one["image"] == "red.png")
     assert of_red["corrected_text"] == "A Red square, it is!"
     assert [word["word"] for word in of_red["words"] if word["is_error"]] == ["Green"]
+
+
+def test_captions_that_do_not_match_are_suspects_even_where_no_word_is_called_wrong(tmp_path: Path, images: Path):
+    plain = fake_encoder()
+    fit = CaptionErrorFit(
+        word=0.0,
+        match=-2.0,
+        bias=0.0,
+        threshold=0.9,
+        prior=0.05,
+        right=100,
+        wrong=100,
+        most_false_alarms=0.02,
+        false_alarms=0.0,
+        recall=1.0,
+        ap={"word": 0.5, "match": 1.0, "both": 1.0},
+    )
+    calibration = plain.manifest.calibration.model_copy(update={"caption_error": fit, "word_error_threshold": 1.0})
+    manifest = plain.manifest.model_copy(update={"calibration": calibration})
+    encoder = Encoder(manifest, plain.text_transform, plain.engines)
+    rows = [{"image": "red.png", "captions": ["a red square", "a blue square"]}]
+    summary = run(images, write(tmp_path / "captions.jsonl", *rows), encoder)
+    assert (summary.captions, summary.suspects, summary.errors) == (2, 1, 0)
+    (found,) = lines(summary.report)
+    assert found["caption"] == "a blue square"
+    # the fake's match is 4 less 8 times the share of a wanted colour that is missing, nearly all of it here
+    assert found["score"] == pytest.approx(1 / (1 + math.exp(-2 * 4)), abs=0.01)
+    assert "a blue square" in summary.page.read_text("utf-8")
 
 
 def test_the_page_stands_alone_and_shows_words_as_they_are(tmp_path: Path, images: Path):
