@@ -119,20 +119,31 @@ def _enlarge(heat: Floats, factor: int) -> Floats:
 
 
 def _connected_parts(hot: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Label 4-connected parts: 0 is cold, 1.. are the parts."""
+    """Label 4-connected parts: 0 is cold, 1.. are the parts, in the order in which their first cells are read.
+
+    Runs of hot cells are joined, row by row, with those of the row before that they touch.
+    """
+    edges = np.diff(np.pad(hot, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = (column.tolist() for column in np.nonzero(edges == 1))
+    ends = np.nonzero(edges == -1)[1].tolist()
+    part = list(range(len(rows)))  # of each run: itself, or an earlier run of the same part
+
+    def first(run: int) -> int:
+        while part[run] != run:
+            part[run] = run = part[part[run]]
+        return run
+
+    above = 0  # the first run that a later one could still touch
+    for run, row in enumerate(rows):
+        while rows[above] < row - 1 or (rows[above] == row - 1 and ends[above] <= starts[run]):
+            above += 1
+        other = above
+        while rows[other] == row - 1 and starts[other] < ends[run]:
+            one, two = sorted((first(run), first(other)))
+            part[two] = one
+            other += 1
     labels = np.zeros(hot.shape, np.int32)
-    rows, columns = hot.shape
-    label = 0
-    for start in zip(*np.nonzero(hot), strict=True):
-        if labels[start]:
-            continue
-        label += 1
-        labels[start] = label
-        waiting = [start]
-        while waiting:
-            y, x = waiting.pop()
-            for near in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
-                if 0 <= near[0] < rows and 0 <= near[1] < columns and hot[near] and not labels[near]:
-                    labels[near] = label
-                    waiting.append(near)
+    number: dict[int, int] = {}
+    for run, row in enumerate(rows):
+        labels[row, starts[run] : ends[run]] = number.setdefault(first(run), len(number) + 1)
     return labels

@@ -20,7 +20,7 @@ from runtime.grounding import (
     overlaps,
     threshold_of,
 )
-from runtime.grounding.boxes import coverage
+from runtime.grounding.boxes import _connected_parts, coverage
 from tests.unit.runtime.test_encoder import picture
 from tests.unit.server.drawing import square
 
@@ -198,3 +198,22 @@ def test_maps_of_many_pictures_are_those_of_each() -> None:
                 assert box.box == pytest.approx(its_like.box)
                 assert box.score == pytest.approx(its_like.score, abs=1e-6)
             np.testing.assert_allclose(one.heat, other.heat, atol=1e-6)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_every_connected_part_of_a_map_has_its_box(rows: int, columns: int, seed: int, share: float) -> None:
+    hot = np.random.default_rng(seed).random((rows, columns)) < share
+    labels = _connected_parts(hot)
+    assert ((labels > 0) == hot).all()
+    ahead = [(labels[:, 1:], labels[:, :-1]), (labels[1:], labels[:-1])]
+    assert all(((one == other) | (one == 0) | (other == 0)).all() for one, other in ahead), "neighbours are of one part"
+    for label in range(1, labels.max(initial=0) + 1):
+        part = labels == label
+        grown = np.zeros_like(part)
+        grown[tuple(np.argwhere(part)[0])] = True
+        for _ in range(part.size):  # from any cell of a part all others are reached
+            around = np.pad(grown, 1)
+            grown = part & (
+                around[1:-1, 1:-1] | around[:-2, 1:-1] | around[2:, 1:-1] | around[1:-1, :-2] | around[1:-1, 2:]
+            )
+        assert (grown == part).all()
