@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.ranking import BinaryRanking
-from runtime.bundle import Calibration, CaptionErrorFit, GroundingFit, Logistic, MatchFit, WordErrorFit, WordsTold
+from runtime.bundle import (
+    Calibration,
+    CaptionErrorFit,
+    GroundingFit,
+    Logistic,
+    MatchFit,
+    NeighboursFit,
+    WordErrorFit,
+    WordsTold,
+)
 from runtime.encoder import Encoder, TextFeatures
 from runtime.grounding import DEFAULT_BUDGET, Method, ground, methods_of
 from runtime.preprocess.text import TextBatch, words
@@ -40,6 +49,8 @@ FALSE_HITS = 0.1
 """Share of the queries that no picture satisfies which may be given a hit at `min_match`."""
 
 _LOOKED_AT = 10  # hits of each query that are re-scored to set `min_match`
+_NEIGHBOURS = 10  # pictures that differ from a query's own in one thing
+_MOST_AMONG_NEIGHBOURS = 150  # queries: each has its neighbours drawn and embedded
 
 ABSENT_GIVEN_A_BOX = 0.1
 """Share of phrases of what is not in the picture that may be given a box."""
@@ -66,19 +77,40 @@ def calibrate(
     rng = np.random.default_rng(seed)
     edited = [sample.edited or replace_a_word(sample.caption, samples, rng) for sample in samples]
     raw, is_right = match_scores(encoder, samples, edited, rng)
-    match = fit_match(raw, is_right, unanswerable_scores(encoder, samples, edited) if encoder.has_fusion else None)
     words_fitted = best_word_errors(encoder, samples, edited, wrong_words=wrong_words)
     word_error, scores = words_fitted or (None, None)
     count = len(samples)
     captions = scores and fit_caption_error(scores, right=raw[:count], wrong=raw[-count:])
     boxes = best_box_scores(encoder, [s for s in samples if s.phrases][:_MOST_GROUNDED])
     return Calibration(
-        **(match or {}),
+        **(calibrate_match(encoder, samples, edited, raw, is_right) or {}),
         **(word_error or {}),
         caption_error=captions,
         **(fit_grounding(boxes) if boxes is not None else None) or {},
         fitted_on=f"{len(samples)} held-out pairs",
     )
+
+
+def calibrate_match(
+    encoder: Encoder, samples: Sequence[Sample], edited: Sequence[str], raw: Floats, is_right: NDArray[np.bool_]
+) -> dict[str, Any] | None:
+    """The fields of a `Calibration` that are about matches; None when the scores allow none.
+
+    `min_match` is set among the other pictures of the samples. Where pictures can be redrawn, it is also said what that
+    is worth among pictures that differ from what is sought in one thing, and which probability would be right there.
+
+    Args:
+        encoder: as in `calibrate`.
+        samples: as in `calibrate`.
+        edited: their captions with one word wrong.
+        raw: match scores of pairs, as `match_scores` gives them.
+        is_right: of the same pairs.
+    """
+    if not encoder.has_fusion:
+        return fit_match(raw, is_right, None)
+    chosen = [at for at, sample in enumerate(samples) if sample.redrawn][:_MOST_AMONG_NEIGHBOURS]
+    neighbours = scores_among_neighbours(encoder, samples, chosen) if len(chosen) >= _LEAST_EACH else None
+    return fit_match(raw, is_right, unanswerable_scores(encoder, samples, edited), neighbours)
 
 
 def match_scores(
@@ -121,7 +153,38 @@ def unanswerable_scores(encoder: Encoder, samples: Sequence[Sample], edited: Seq
     return np.asarray(best, np.float64)
 
 
-def fit_match(raw: Floats, is_right: NDArray[np.bool_], unanswerable: Floats | None) -> dict[str, Any] | None:
+def scores_among_neighbours(encoder: Encoder, samples: Sequence[Sample], chosen: Sequence[int]) -> Floats:
+    """As `unanswerable_scores`, where hits differ from what is sought in one thing: [chosen].
+
+    Queries are captions, searched among all pictures but their own and among `_NEIGHBOURS` redrawn ones. Random
+    pictures are no test of a threshold that meets near-duplicates: what refuses nine queries in ten among the former
+    lets three in ten pass among the latter (docs/experiments.md).
+
+    Args:
+        encoder: of the bundle.
+        samples: pairs that training has not seen.
+        chosen: numbers of samples that can be redrawn.
+    """
+    images = encoder.embed_images([sample.image for sample in samples])
+    texts = encoder.embed_texts([samples[at].caption for at in chosen])
+    best = []
+    for row, own in enumerate(chosen):
+        redraw = samples[own].redrawn
+        assert redraw is not None
+        neighbours = encoder.embed_images(redraw(_NEIGHBOURS))
+        similarity = texts.embedding[row] @ np.concatenate([images.embedding, neighbours.embedding]).T
+        similarity[own] = -np.inf
+        hits = np.argsort(-similarity, kind="stable")[: min(_LOOKED_AT, len(similarity) - 1)]
+        groups = (images[hits[hits < len(samples)]], neighbours[hits[hits >= len(samples)] - len(samples)])
+        best.append(
+            max(encoder.match_scores(_take(texts, np.full(len(some), row)), some).max() for some in groups if len(some))
+        )
+    return np.asarray(best, np.float64)
+
+
+def fit_match(
+    raw: Floats, is_right: NDArray[np.bool_], unanswerable: Floats | None, neighbours: Floats | None = None
+) -> dict[str, Any] | None:
     """The fields of a `Calibration` that are about matches; None when the scores allow none.
 
     The curve is fitted on the pairs as they are and moved to the stated share of right ones, as `fit_word_error` does.
@@ -133,6 +196,7 @@ def fit_match(raw: Floats, is_right: NDArray[np.bool_], unanswerable: Floats | N
         is_right: of them.
         unanswerable: the best raw score of each query that nothing satisfies; None sets no `min_match`: without a
             fusion graph no hits are re-scored.
+        neighbours: as `unanswerable`, where hits differ from what is sought in one thing; None where none can be drawn.
     """
     fitted = fit_logistic(raw, is_right)
     if fitted is None:
@@ -152,8 +216,27 @@ def fit_match(raw: Floats, is_right: NDArray[np.bool_], unanswerable: Floats | N
         most_false_hits=FALSE_HITS,
         false_hits=float(np.mean(unanswerable >= cut)),
         recall=float(np.mean(raw[is_right] >= cut)),
+        neighbours=None if neighbours is None else fit_neighbours(moved, raw[is_right], neighbours, cut),
     )
     return {"match": moved, "min_match": moved.probability(cut), "match_fit": report}
+
+
+def fit_neighbours(match: Logistic, right: Floats, neighbours: Floats, cut: float) -> NeighboursFit:
+    """What a threshold is worth where hits differ from what is sought in one thing, and which would be right there.
+
+    Args:
+        match: turns raw scores into probabilities.
+        right: raw scores of right pairs.
+        neighbours: the best raw score of each query, as `scores_among_neighbours` gives it.
+        cut: the threshold, raw.
+    """
+    own = threshold_within(neighbours, right, most_false_alarms=FALSE_HITS)
+    return NeighboursFit(
+        queries=len(neighbours),
+        false_hits=float(np.mean(neighbours >= cut)),
+        min_match=match.probability(own),
+        recall=float(np.mean(right >= own)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

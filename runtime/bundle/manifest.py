@@ -160,6 +160,22 @@ class CaptionErrorFit(_Part):
         return Logistic(bias=self.bias).probability(self.word * word + self.match * match)
 
 
+class NeighboursFit(_Part):
+    """What `min_match` is worth where hits differ from what is sought in one thing, and what would be right there.
+
+    Attributes:
+        queries: how many, of pictures that are not there, each among pictures that differ from its own in one thing.
+        false_hits: share of them that is given a hit at the bundle's `min_match`.
+        min_match: the probability at which no more than `most_false_hits` of them are.
+        recall: share of right pairs that pass that one.
+    """
+
+    queries: int
+    false_hits: float
+    min_match: float
+    recall: float
+
+
 class MatchFit(_Part):
     """How the probabilities of matches and `min_match` came about.
 
@@ -174,6 +190,7 @@ class MatchFit(_Part):
         most_false_hits: share of those that may be given a hit.
         false_hits: share of them that is, at the threshold.
         recall: share of right pairs that pass it.
+        neighbours: the same among pictures that differ in one thing; None where the data cannot be redrawn.
     """
 
     prior: float = Field(gt=0, lt=1)
@@ -185,6 +202,7 @@ class MatchFit(_Part):
     most_false_hits: float
     false_hits: float
     recall: float
+    neighbours: NeighboursFit | None = None
 
 
 class GroundingFit(_Part):

@@ -42,6 +42,8 @@ async def info(service: ServiceOf) -> Response:
 
 
 def _bundle(encoder: Encoder) -> BundleInfo:
+    calibration = encoder.manifest.calibration
+    neighbours = calibration.match_fit.neighbours if calibration.match_fit else None
     return BundleInfo(
         name=encoder.manifest.name,
         space=encoder.space,
@@ -51,5 +53,6 @@ def _bundle(encoder: Encoder) -> BundleInfo:
         heatmaps=map_method_of(encoder.manifest) or "none",
         proofreading=method_of(encoder),
         rerank=encoder.has_fusion,
-        min_match=encoder.manifest.calibration.min_match if encoder.has_fusion else None,
+        min_match=calibration.min_match if encoder.has_fusion else None,
+        min_match_among_neighbours=neighbours.min_match if neighbours and encoder.has_fusion else None,
     )

@@ -33,6 +33,9 @@ class BundleInfo(Answer):
     proofreading: str = Field(description="method of `/proofread`")
     rerank: bool
     min_match: float | None = Field(description="the bundle's suggestion for `min_match`; null when it has none")
+    min_match_among_neighbours: float | None = Field(
+        description="the same for galleries whose pictures differ from each other in one thing; null when not fitted"
+    )
 
 
 class Limits(Answer):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from training.data.tokenizer import special_tokens, word_tokenizer
 from training.data.wrong_words import WrongWordsConfig, replaced
 
 _LANGUAGE_SEED = 2026
+_REDRAWS_EACH = 6  # edits tried for each picture wanted: some come twice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ class ScenePairs:
         ]
 
     def held_out(self, count: int) -> Sequence[Sample]:
-        """Scenes of the validation split with different captions, each with an edited caption and its boxes."""
+        """Scenes of the validation split with different captions, each with an edited caption, boxes and neighbours."""
         found: dict[str, Sample] = {}
         index, before = 0, None
         while len(found) < count:
@@ -137,6 +139,7 @@ class ScenePairs:
                 edited=scenes.edit_caption(scene, np.random.default_rng((self.seed, index))).caption,
                 phrases=tuple((phrase.text, phrase.box) for phrase in scene.phrases),
                 absent=() if before is None else tuple(scenes.absent_phrases(scene, before)),
+                redrawn=partial(_redrawn, scene, (self.seed, index)),
             )
             before = scene
             found.setdefault(scene.caption, sample)
@@ -222,3 +225,14 @@ def _true_of(drawn: Sequence[scenes.Scene], kinds: Mapping[int, str]) -> torch.T
     for row, kind in kinds.items():
         found[row] = torch.tensor([shows(scene, kind) for scene in drawn])
     return found
+
+
+def _redrawn(scene: scenes.Scene, seed: tuple[int, int], count: int) -> list[Image.Image]:
+    """Draw up to so many pictures that differ from a scene in one thing, each in another."""
+    found: dict[str, Image.Image] = {}
+    for at in range(_REDRAWS_EACH * count):
+        if len(found) == count:
+            break
+        edit = scenes.edit_image(scene, np.random.default_rng((*seed, 7, at)))
+        found.setdefault(edit.caption, edit.scene.image)
+    return list(found.values())

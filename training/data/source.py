@@ -1,6 +1,6 @@
 """What a source of pairs is: batches by step number, so that a resumed run sees exactly what it would have seen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -25,6 +25,9 @@ class Sample:
     edited: str | None = None  # the caption with one word made wrong, from sources that know how
     phrases: tuple[tuple[str, Box], ...] = ()  # noun phrases and where they are, from sources that know
     absent: tuple[str, ...] = ()  # noun phrases of what is not in the picture, from sources that know
+    redrawn: Callable[[int], Sequence[Image.Image]] | None = None
+    """Draws up to so many pictures that differ from this one in one thing, the caption false of each; from sources that
+    can."""
 
 
 @runtime_checkable

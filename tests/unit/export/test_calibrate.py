@@ -20,13 +20,15 @@ from export.calibrate import (
     fit_grounding,
     fit_logistic,
     fit_match,
+    fit_neighbours,
     fit_word_error,
     overlap,
     replace_a_word,
+    scores_among_neighbours,
     threshold_within,
     word_scores,
 )
-from runtime.bundle import Calibration, GroundingFit
+from runtime.bundle import Calibration, GroundingFit, Logistic, MatchFit
 from runtime.encoder import Encoder
 from runtime.engines.fake import PALETTE, fake_encoder
 from runtime.grounding import method_of
@@ -206,6 +208,46 @@ def test_words_that_say_nothing_leave_captions_to_their_match():
     assert fit.match < 0
     assert fit_caption_error(scores, right=wrong, wrong=right) is None
     assert fit_caption_error(captions_scored(5, says=3.0)[0], right=right[:5], wrong=wrong[:5]) is None
+
+
+def test_hits_that_differ_in_one_thing_are_scored_as_they_would_be_served():
+    encoder = fake_encoder()
+    colours = sorted(PALETTE)[:6]
+    others = [[picture(top_left=colour), picture(bottom_right=colour)] for colour in [*colours[1:], colours[0]]]
+    samples = [
+        Sample(
+            image=picture(top_left=colour), caption=f"{colour} square", redrawn=lambda count, at=at: others[at][:count]
+        )
+        for at, colour in enumerate(colours)
+    ]
+    found = scores_among_neighbours(encoder, samples, [0, 3])
+    for best, own in zip(found, (0, 3), strict=True):
+        searched = [one.image for at, one in enumerate(samples) if at != own] + others[own]
+        images, text = encoder.embed_images(searched), encoder.embed_texts([samples[own].caption])
+        first = np.argsort(-(images.embedding @ text.embedding[0]), kind="stable")[:10]
+        pairs = encoder.match_scores(text[np.zeros(len(first), np.intp)], images[first])
+        assert best == pytest.approx(pairs.max(), abs=1e-5)
+
+
+def test_what_a_threshold_is_worth_among_neighbours_by_hand():
+    right, neighbours = np.arange(10.0), np.arange(-5.0, 5.0)
+    fit = fit_neighbours(Logistic(scale=2.0, bias=1.0), right, neighbours, 2.5)
+    assert fit.queries == 10
+    assert fit.false_hits == 0.2  # 3 and 4
+    assert fit.min_match == pytest.approx(Logistic(scale=2.0, bias=1.0).probability(3.5))
+    assert fit.recall == 0.6  # 4 to 9
+
+
+def test_a_manifest_says_what_is_known_of_neighbours_and_older_ones_say_nothing():
+    raw, is_right = np.arange(-20.0, 20.0), np.arange(40) >= 20
+    plain = fit_match(raw, is_right, np.arange(-30.0, -10.0))
+    near = fit_match(raw, is_right, np.arange(-30.0, -10.0), np.arange(-10.0, 10.0))
+    assert plain is not None
+    assert near is not None
+    assert plain["match_fit"].neighbours is None
+    assert near["min_match"] == plain["min_match"] < near["match_fit"].neighbours.min_match
+    older = plain["match_fit"].model_dump(exclude={"neighbours"})
+    assert MatchFit(**older) == plain["match_fit"]
 
 
 def sample(caption: str) -> Sample:

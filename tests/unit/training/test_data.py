@@ -57,6 +57,16 @@ def test_held_out_scenes_have_different_captions_edits_and_boxes():
         assert all(phrase in sample.caption for phrase, _ in sample.phrases)
 
 
+def test_held_out_scenes_can_be_redrawn_with_one_thing_changed():
+    config = ScenePairsConfig(size_px=32)
+    (sample,) = config.open(None, tokenizer=config.tokenizer(None), batch_size=2, seed=0).held_out(1)
+    assert sample.redrawn is not None
+    redrawn = sample.redrawn(5)
+    assert len(redrawn) == 5
+    assert all(image.size == sample.image.size and image.tobytes() != sample.image.tobytes() for image in redrawn)
+    assert [image.tobytes() for image in sample.redrawn(5)] == [image.tobytes() for image in redrawn]
+
+
 def test_caption_keys_ignore_case_and_spacing_only():
     assert caption_key("A red  cat") == caption_key("a red cat ")
     assert caption_key("a red cat") != caption_key("a red cat.")
