@@ -127,7 +127,7 @@ def evaluate(
         near_duplicates=read_rows(near_duplicates, NearDuplicatesRow) if near_duplicates else (),
     ).first(limit)
     encoder = bundle if isinstance(bundle, Encoder) else Encoder.load(bundle, num_threads=num_threads)
-    found: dict[str, Any] = {"bundle": _describe(encoder, ground_budget)}
+    found: dict[str, Any] = {"bundle": _describe(encoder, ground_budget), "skipped": {"count": 0, "pictures": []}}
     if not rows.is_empty():
         found = evaluate_rows(
             encoder, rows, images=images, ground_budget=ground_budget, progress=progress, on_items=on_items
