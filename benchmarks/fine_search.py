@@ -8,7 +8,8 @@
 true of two of them, and stores them in two galleries, with patch tokens as int8 and as fp16. `quality` searches each
 scene by its caption: R@1 of the dual encoder alone and after re-scoring 32 and 128 hits, with tokens in each precision
 and (for some queries) from pictures drawn again; how often the right picture was below rank 32; how often a caption of
-a picture that is not there is given a hit at the bundle's `min_match`; and how far the probabilities can be believed.
+a picture that is not there is given a hit at the bundle's `min_match`, and at its threshold for such galleries; and how
+far the probabilities can be believed.
 `speed` asks a server in this process, over its routes: a search alone, with rerank and with explain, and rerank of 64
 hits from stored tokens and from stored pictures, nothing being remembered from one search to the next.
 """
@@ -242,19 +243,27 @@ def _of_reranker(encoder: Encoder, scores: Sequence[NDArray[np.float32]], right:
         is_found = [int(one[:number].argmax()) == at for one, at in zip(answerable, right, strict=True)]
         report[f"rerank_{number}_r@1"] = float(np.mean(is_found))
         report[f"rerank_{number}_interval"] = _interval(np.asarray(is_found, np.float64))
-    logistic, least = encoder.manifest.calibration.match, encoder.manifest.calibration.min_match
+    calibration = encoder.manifest.calibration
+    logistic, fit = calibration.match, calibration.match_fit
     probabilities = [np.asarray([logistic.probability(float(s)) for s in one[:_SHOWN]]) for one in scores]
-    if least is not None:
-        unanswerable = probabilities[len(right) :]
-        passing = [p[at] >= least for p, at in zip(probabilities, right, strict=False) if at < _SHOWN]
-        report["min_match"] = least
-        report["false_hit_rate"] = float(np.mean([(p >= least).any() for p in unanswerable]))
-        report["right_picture_kept"] = float(np.mean(passing))
-        report["empty_answers_to_answerable"] = float(
-            np.mean([not (p >= least).any() for p in probabilities[: len(right)]])
-        )
+    if calibration.min_match is not None:
+        report |= _at_threshold(probabilities, right, calibration.min_match)
+    if fit is not None and fit.neighbours is not None:
+        report["among_neighbours"] = _at_threshold(probabilities, right, fit.neighbours.min_match)
     report["reliability"] = _reliability(probabilities[: len(right)], right)
     return report
+
+
+def _at_threshold(probabilities: Sequence[NDArray[np.float64]], right: NDArray[np.int64], least: float) -> Report:
+    """What a threshold does to queries with a right picture, which come first, and to those that nothing satisfies."""
+    answerable, unanswerable = probabilities[: len(right)], probabilities[len(right) :]
+    passing = [p[at] >= least for p, at in zip(answerable, right, strict=True) if at < _SHOWN]
+    return {
+        "min_match": least,
+        "false_hit_rate": float(np.mean([(p >= least).any() for p in unanswerable])),
+        "right_picture_kept": float(np.mean(passing)),
+        "empty_answers_to_answerable": float(np.mean([not (p >= least).any() for p in answerable])),
+    }
 
 
 def _interval(values: NDArray[np.float64]) -> list[float]:
