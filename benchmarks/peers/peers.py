@@ -96,7 +96,7 @@ def _ours(precision: str, tolerance: float) -> Peer:
             "VERNIER_GALLERIES_DIR": str(place.galleries(precision)),
             "VERNIER_PORT": str(port),
             "VERNIER_CACHE_BYTES": "0",
-            "VERNIER_MAX_WAIT_MS": str(PATIENCE_MS),
+            "VERNIER_MAX_WAIT_MS": str(PATIENCE_MS // 2),  # the rest is for the request's own work
             "VERNIER_LOG_LEVEL": "warning",
         },
         tolerance=tolerance,

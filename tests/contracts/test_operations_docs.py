@@ -58,13 +58,20 @@ def test_capacity_is_reckoned_from_what_was_measured() -> None:
     text = (DOCS / "capacity.md").read_text(encoding="utf-8").replace(",", "")
     index, embed = results("index-1m.json"), results("server-embed.json")["embed"]["rounds"]
     million = index["growth"][-1]
+    peers = {name: results("peers.json")[name] for name in ("W1", "W2", "W3", "W4", "W8")}
     searches = results("server-search.json")["search"]["rounds"]
     measured = {
         r"16 clients \| ([\d.]+) ms": sorted(entry["server_cpu_ms"] for entry in searches)[len(searches) // 2],
         r"\| memory of its own \| 1e6 x ([\d.]+) B": million["start"]["own_bytes_per_item"],
         r"page cache \| 1e6 x ([\d.]+) B": million["start"]["mapped_bytes_per_item_after_512_searches"],
         r"without pictures \| 1e6 x ([\d.]+) B": million["file_bytes_per_item"] + million["snapshot_bytes_per_item"],
-        r"on CPUs \| 1e6 x ([\d.]+) ms": sorted(entry["server_cpu_ms"] for entry in embed)[len(embed) // 2],
+        r"fp32 on CPUs \| 1e6 x ([\d.]+) ms": sorted(entry["server_cpu_ms"] for entry in embed)[len(embed) // 2],
+        r"640x480 embedded.*?int8 ([\d.]+) ms": peers["W2"]["vernier-int8"]["server_cpu_ms"],
+        r"1280x960 embedded the same \| fp32 ([\d.]+) ms": peers["W3"]["vernier-fp32"]["server_cpu_ms"],
+        r"a text embedded.*?int8 ([\d.]+) ms": peers["W1"]["vernier-int8"]["server_cpu_ms"],
+        r"exact the same.*?int8 ([\d.]+) ms": peers["W4"]["vernier-int8"]["server_cpu_ms"],
+        r"int8 on CPUs \| 1e6 x ([\d.]+) ms": peers["W3"]["vernier-int8"]["server_cpu_ms"],
+        r"fp32 and ([\d.]+) MB in int8": peers["W8"]["vernier-int8"]["memory_mb_after_load"],
         r"256 numbers \|.*?\(1 / ([\d.]+)\)": index["search"]["1"]["queries_per_cpu_s"],
     }
     for said, number in measured.items():
