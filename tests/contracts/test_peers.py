@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.index_curves import best
+from benchmarks.index_curves import table as curves_table
 from benchmarks.peers.peers import PEERS, SERVERS
 from benchmarks.peers.table import tables
 from tests.conftest import ROOT
@@ -24,6 +25,15 @@ def test_the_page_says_what_was_measured() -> None:
         assert tables(json.loads(RESULTS.read_text())) in PAGE
     else:
         assert "goodput a second (rounds)" not in PAGE
+
+
+@pytest.mark.parametrize("size", ["1m", "100k"])
+def test_the_page_says_what_the_indexes_did(size: str) -> None:
+    found = json.loads((RESULTS.parent / f"index-curves-{size}.json").read_text())
+    assert curves_table(found) in PAGE
+    assert f"images/index-curves-{size}.svg" in PAGE
+    (own,) = found["curves"]["as the gallery tuned itself"]
+    assert f"{own['recall']:.3f} at a" in PAGE
 
 
 @pytest.mark.parametrize("peer", [peer for peer in PEERS if peer.requirements], ids=lambda peer: peer.name)
