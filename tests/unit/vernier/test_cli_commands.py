@@ -321,7 +321,9 @@ def test_scenes_are_drawn_and_evaluated(vernier: Vernier, bundle: Path, tmp_path
     result = json.loads(numbers.read_text())
     assert result["retrieval"]["text_to_image"]["count"] == 8
     assert "Retrieval" in ran.out
-    alone = vernier("eval", bundle, "--images", out / "images", "--detection", out / "detection.json", "--json", numbers)
+    alone = vernier(
+        "eval", bundle, "--images", out / "images", "--detection", out / "detection.json", "--json", numbers
+    )
     assert alone.status == 0, alone.err
     assert json.loads(numbers.read_text())["detection"] == result["detection"]
     suite = tmp_path / "suite.toml"
