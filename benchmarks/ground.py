@@ -55,13 +55,14 @@ def main() -> int:
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--pictures", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=1, help="of the model, for budgets")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     if given.what == "cost":
         measured = cost(given.bundle)
     else:
         asked = drawn(given.scenes) if given.rows is None else photos(given.rows, given.images, given.pictures)
-        measured = budgets(Encoder.load(given.bundle, num_threads=1), list(asked), given.budgets)
+        measured = budgets(Encoder.load(given.bundle, num_threads=given.threads), list(asked), given.budgets)
     write_report({"provenance": made_by("benchmarks.ground"), **measured}, given.json)
     return 0
 
