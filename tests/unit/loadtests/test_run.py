@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    yield from serving(tmp_path_factory.mktemp("galleries"))
+    yield from serving(tmp_path_factory.mktemp("galleries"), cache_bytes=0)  # each request does all its work
 
 
 def locust(host: str, *arguments: str) -> subprocess.CompletedProcess[str]:
