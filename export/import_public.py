@@ -41,12 +41,12 @@ from runtime.preprocess.image import ImageTransform, Resample
 from runtime.preprocess.text import TextTransform
 from training.data.source import Sample
 from training.model.pair_model import ModelConfig, PairModel
+from training.model.public import fetched
 from training.model.public_dual import describe_dual
 from training.model.public_heads import FirstTokenConfig
 from training.model.text_tower import TextTowerConfig
 from training.model.vision_tower import VisionTowerConfig
 
-_FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model")
 _WORD_ERROR_THRESHOLD = 0.75  # of a curve that was never fitted: only what a word clearly spoils is called an error
 _RESAMPLING: dict[int, Resample] = {
     Image.Resampling.BILINEAR: "bilinear",
@@ -134,17 +134,10 @@ def _samples_of(validation: Validation) -> list[Sample]:
 
 def _found(source: str) -> Path:
     """The directory of a checkpoint: the one named, or the hub's, fetched."""
-    if Path(source).is_dir():
-        return Path(source)
-    from huggingface_hub import snapshot_download
-
     try:
-        return Path(snapshot_download(source, allow_patterns=list(_FETCHED)))
-    except Exception as error:  # the hub's client raises almost anything
-        raise ExportError(
-            f"{source} is neither a directory nor a checkpoint that can be fetched ({' '.join(str(error).split())}).",
-            code="checkpoint_invalid",
-        ) from error
+        return fetched(source)
+    except DataError as error:
+        raise ExportError(str(error), code="checkpoint_invalid") from error
 
 
 def _exportable(directory: Path, source: str, *, name: str, is_fitted: bool) -> Exportable:

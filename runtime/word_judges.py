@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from runtime.encoder import Encoder, ImageFeatures
 from runtime.errors import BundleError, GraphMissingError
 from runtime.phrases import DETERMINERS
+from runtime.preprocess.spelling import CONTINUES
 from runtime.preprocess.text import TextBatch, Word, subwords_of, words
 
 Method = Literal["word_errors", "masked_words", "leave_one_out"]
@@ -25,7 +26,6 @@ UNJUDGED = (DETERMINERS - _QUANTITIES) | frozenset("and or is are was were be be
 """Articles, possessives, forms of "to be" and conjunctions say nothing of a picture: never called errors, never
 suggested. How many there are is seen, so words for that are judged."""
 
-_CONTINUES = "##"
 _PAIRS_AT_ONCE = 256
 
 Floats = NDArray[np.float64]
@@ -158,7 +158,7 @@ def _read(
         if not at or count < 1:
             return []
         word = caption.candidates[row]
-        pieces = [piece_of(int(ids[position])) for position in at]
+        pieces = encoder.text_transform.pieces(ids[at].tolist())
         spans = [(max(0, int(a) - word.start), int(b) - word.start) for a, b in offsets[at]]
         worst = int(np.argmax(error[at]))
         for place in dict.fromkeys((worst, 0)):
@@ -181,7 +181,7 @@ class _Place:
 
     Attributes:
         word: the word.
-        pieces: its subwords as the vocabulary writes them.
+        pieces: its subwords as WordPiece would write them.
         spans: where each is in the word.
         at: which of them is meant.
     """
@@ -195,16 +195,16 @@ class _Place:
     def is_whole(self) -> bool:
         """Whether the subword is a word by itself or a part between hyphens, rather than a piece of one."""
         following = self.pieces[self.at + 1] if self.at + 1 < len(self.pieces) else ""
-        return not self.continues and not following.startswith(_CONTINUES)
+        return not self.continues and not following.startswith(CONTINUES)
 
     @property
     def continues(self) -> bool:
-        return self.pieces[self.at].startswith(_CONTINUES)
+        return self.pieces[self.at].startswith(CONTINUES)
 
     def put(self, piece: str) -> str:
         """The word with another subword in this place."""
         start, end = self.spans[self.at]
-        return self.word[:start] + piece.removeprefix(_CONTINUES) + self.word[end:]
+        return self.word[:start] + piece.removeprefix(CONTINUES) + self.word[end:]
 
 
 def _others(encoder: Encoder, place: _Place, pieces: Sequence[str], probabilities: Floats) -> list[Suggestion]:
@@ -232,7 +232,7 @@ def _word_with(encoder: Encoder, place: _Place, piece: str) -> str | None:
     In place of a piece of a longer word another one makes a word only if the bundle's lexicon knows it; at the word's
     beginning, a piece that is a word by itself replaces it all.
     """
-    if not piece.removeprefix(_CONTINUES).isalpha() or piece.startswith(_CONTINUES) != place.continues:
+    if not piece.removeprefix(CONTINUES).isalpha() or piece.startswith(CONTINUES) != place.continues:
         return None
     whole = place.put(piece)
     if place.is_whole or whole.lower() in encoder.known_words:

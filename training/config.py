@@ -22,6 +22,12 @@ class OptimizerConfig:
     weight_decay: float = 0.05  # of matrices; vectors and scalars do not decay
     betas: tuple[float, float] = (0.9, 0.98)
     clip_norm: float = 1.0  # of all gradients together
+    public_share: float = 1.0  # of the rate, for weights that a public checkpoint gave
+    public_waits: int = 0  # steps in which those stay as they are, while what is new finds its place
+
+    def public_rate(self, rate: float, *, step: int) -> float:
+        """The rate of weights that a public checkpoint gave, at a step counted from 0."""
+        return 0.0 if step < self.public_waits else self.public_share * rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

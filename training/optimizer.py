@@ -14,21 +14,32 @@ from training.parallel import as_kept
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
     """The optimizer over every trainable weight."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    public = _public(model)
     # a fused step takes either copied weights or divided ones, so each group holds one kind
     groups = [
         {
             "params": [
                 parameter
                 for parameter in trainable
-                if (parameter.ndim >= 2) == decays and isinstance(parameter, DTensor) == is_divided
+                if (parameter.ndim >= 2) == decays
+                and isinstance(parameter, DTensor) == is_divided
+                and (parameter in public) == is_public
             ],
             "weight_decay": config.weight_decay if decays else 0.0,
+            "is_public": is_public,  # whose rate is its own: `OptimizerConfig.public_rate`
         }
+        for is_public in (False, True)
         for is_divided in (False, True)
         for decays in (True, False)
     ]
     given = [group for group in groups if group["params"]]
     return torch.optim.AdamW(given, lr=config.learning_rate, betas=config.betas, fused=True)
+
+
+def _public(model: nn.Module) -> set[nn.Parameter]:
+    """The weights of parts that say which public checkpoint they start from."""
+    started = (part for part in model.modules() if getattr(getattr(part, "config", None), "weights", None) is not None)
+    return {weight for part in started for weight in part.parameters()}
 
 
 def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

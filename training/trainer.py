@@ -152,7 +152,7 @@ class Trainer:
         """One optimizer step: its losses, the learning rate and the gradients' norm before clipping."""
         rate = learning_rate(self.config.optimizer, step=self.step, num_steps=self.config.num_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self.config.optimizer.public_rate(rate, step=self.step) if group["is_public"] else rate
         self.model.train()
         encoding = PairsEncoding(self.model, batch, parts=self.config.encode_in_parts, autocast=self._autocast)
         with self._autocast():

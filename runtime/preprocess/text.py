@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from runtime.errors import BundleError, TextError
+from runtime.preprocess.spelling import Spelling
 
 MAX_CHARACTERS = 20_000
 """Longer texts are refused; texts of more subwords than the model takes are cut at the end."""
@@ -85,6 +86,7 @@ class TextTransform:
     def __init__(self, tokenizer: Tokenizer, *, max_subwords: int) -> None:
         self.tokenizer = tokenizer
         self.max_subwords = max_subwords
+        self._spelling = Spelling.of(tokenizer)
         self.pad_id = _special_id(tokenizer, "[PAD]", "<pad>", "<|endoftext|>")
         self.mask_id: int | None = tokenizer.token_to_id("[MASK]")
         tokenizer.no_padding()
@@ -96,13 +98,27 @@ class TextTransform:
         return int(self.tokenizer.get_vocab_size())
 
     def piece(self, subword: int) -> str:
-        """Return a subword as the vocabulary writes it; nothing for an id that it does not have."""
-        return str(self.tokenizer.id_to_token(subword) or "")
+        """Return a subword as WordPiece would write it, `##` before what only goes on with a word.
+
+        Nothing for an id that the vocabulary does not have, and for what neither is a word nor goes on with one.
+        """
+        written, spelling = str(self.tokenizer.id_to_token(subword) or ""), self._spelling
+        is_told = spelling.is_word(written) or spelling.goes_on(written)
+        return spelling.as_word_pieces([written])[0] if is_told else ""
+
+    def pieces(self, subwords: Sequence[int]) -> list[str]:
+        """Return the subwords of one word as WordPiece would write them."""
+        return self._spelling.as_word_pieces([str(self.tokenizer.id_to_token(int(one)) or "") for one in subwords])
 
     @cached_property
     def whole_words(self) -> tuple[NDArray[np.intp], list[str]]:
         """The subwords that are words by themselves: their ids, and the words in the same order."""
-        entries = sorted((at, word) for word, at in self.tokenizer.get_vocab().items() if word.isalpha())
+        spelling = self._spelling
+        entries = sorted(
+            (at, spelling.plain(written))
+            for written, at in self.tokenizer.get_vocab().items()
+            if spelling.is_word(written) and spelling.plain(written).isalpha()
+        )
         return np.asarray([at for at, _ in entries], np.intp), [word for _, word in entries]
 
     def encode(self, texts: Sequence[str]) -> TextBatch:

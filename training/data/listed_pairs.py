@@ -29,7 +29,7 @@ from training.data.candidates import Proposer
 from training.data.collate import collate
 from training.data.phrases import PhrasesConfig, phrases_of
 from training.data.source import Sample
-from training.data.tokenizer import pieces_of, special_tokens, subword_tokenizer
+from training.data.tokenizer import special_tokens, subword_tokenizer, with_mask
 from training.data.wrong_words import CaptionTruth, Vocabulary, WrongWordsConfig, read_synonyms, replaced, truths_of
 
 _LEXICON_WORDS = 2000
@@ -89,6 +89,7 @@ class ListedPairsConfig:
     max_subwords: int = 48
     vocab_size: int = 8000  # of the tokenizer learned from the training captions
     tokenizer_file: str | None = None  # a tokenizer.json that is used in place of learning one
+    adds_mask: bool = False  # [MASK], to a tokenizer_file that lacks it (CLIP's, SigLIP's)
     learned_from: int = 5000  # captions that words are learned from, where reading all would be long
     least_held_out: int = 200  # pairs taken from the training ones for a look at progress, where no split gives any
     most_broken_share: float = 0.02  # of the training pictures; 0 accepts none
@@ -107,7 +108,8 @@ class ListedPairsConfig:
     def tokenizer(self, data: Path | None) -> Tokenizer:
         """The tokenizer of the file, or subwords learned from the training captions."""
         if self.tokenizer_file is not None:
-            return Tokenizer.from_file(self.tokenizer_file)
+            tokenizer = Tokenizer.from_file(self.tokenizer_file)
+            return with_mask(tokenizer) if self.adds_mask else tokenizer
         return subword_tokenizer(self.divided(data).store.captions(self.learned_from), vocab_size=self.vocab_size)
 
     def open(self, data: Path | None, *, tokenizer: Tokenizer, batch_size: int, seed: int) -> "ListedPairs":
@@ -272,7 +274,7 @@ class ListedPairs:
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
-        return Vocabulary.of(pieces_of(self.text_transform.tokenizer), self.special)
+        return Vocabulary.of(self.text_transform.tokenizer)
 
     @cached_property
     def _synonyms(self) -> dict[int, frozenset[int]]:

@@ -25,7 +25,7 @@ from training.data.candidates import Proposer
 from training.data.grid_cache import GridCache, fill_cache
 from training.data.jsonl_pairs import Line, read_lines
 from training.data.source import Sample
-from training.data.tokenizer import pieces_of, special_tokens, subword_tokenizer
+from training.data.tokenizer import special_tokens, subword_tokenizer
 from training.data.wrong_words import Vocabulary, WrongWordsConfig, replaced, truths_of
 from training.model.backbone import BackboneConfig
 from training.progress import counted_on
@@ -147,7 +147,7 @@ class PhotoPairs:
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
-        return Vocabulary.of(pieces_of(self.text_transform.tokenizer), self.special)
+        return Vocabulary.of(self.text_transform.tokenizer)
 
     @cached_property
     def _proposer(self) -> Proposer:

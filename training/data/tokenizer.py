@@ -79,6 +79,13 @@ def special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
     raise ValueError(f"the tokenizer lacks {', '.join(missing)}")
 
 
+def with_mask(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokenizer with [MASK] as one more subword, where it has none."""
+    if tokenizer.token_to_id(MASK) is None:
+        tokenizer.add_special_tokens([MASK])
+    return tokenizer
+
+
 def pieces_of(tokenizer: Tokenizer) -> list[str]:
     """Every subword as it is written, by id."""
     return [tokenizer.id_to_token(number) or "" for number in range(tokenizer.get_vocab_size())]

@@ -20,8 +20,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from runtime.errors import DataError, UsageError
+from runtime.preprocess.spelling import Spelling
 from runtime.preprocess.text import TextTransform
-from training.data.batch import PairBatch, SpecialTokens, WrongWords
+from training.data.batch import PairBatch, WrongWords
 from training.data.candidates import Candidates, CandidateTable, Guessed, Proposer
 from training.data.learned_guesser import LearnedGuesserConfig, learned_guesser
 from training.data.tokenizer import pieces_of, special_tokens
@@ -62,7 +63,7 @@ class WrongWordsConfig:
         if self.table is not None:
             return CandidateTable(Path(self.table), vocabulary_digest(tokenizer))
         special = special_tokens(tokenizer)
-        words = Vocabulary.of(pieces_of(tokenizer), special).words
+        words = Vocabulary.of(tokenizer).words
         guesser = (
             learned_guesser(self.guesser, captions, tokenizer, source=source)
             if self.public is None
@@ -93,15 +94,24 @@ class Truth(Protocol):
 class Vocabulary:
     """Which subwords are words."""
 
-    words: frozenset[int]  # that begin a word: no special token, no mark
+    words: frozenset[int]  # that can be a word by themselves: no special token, no mark
     continuing: frozenset[int]  # that go on with one
+    opening: frozenset[int]  # after which one goes on
 
     @classmethod
-    def of(cls, pieces: Sequence[str], special: SpecialTokens) -> "Vocabulary":
-        """Sort out every subword, given as it is written, by id."""
-        continuing = {number for number, piece in enumerate(pieces) if piece.startswith("##")}
-        written = {number for number, piece in enumerate(pieces) if any(character.isalnum() for character in piece)}
-        return cls(words=frozenset(written - continuing - set(special.all)), continuing=frozenset(continuing))
+    def of(cls, tokenizer: Tokenizer) -> "Vocabulary":
+        """Sort out every subword of a tokenizer."""
+        spelling, special = Spelling.of(tokenizer), set(special_tokens(tokenizer).all)
+        pieces = {number: piece for number, piece in enumerate(pieces_of(tokenizer)) if number not in special}
+        return cls(
+            words=frozenset(
+                number
+                for number, piece in pieces.items()
+                if spelling.is_word(piece) and any(character.isalnum() for character in spelling.plain(piece))
+            ),
+            continuing=frozenset(number for number, piece in pieces.items() if spelling.goes_on(piece)),
+            opening=frozenset(number for number, piece in pieces.items() if spelling.is_open(piece)),
+        )
 
 
 class CaptionTruth:
@@ -130,7 +140,9 @@ class CaptionTruth:
         self.positions = [
             at
             for at, word in enumerate(ids)
-            if word in vocabulary.words and (at + 1 == len(ids) or ids[at + 1] not in vocabulary.continuing)
+            if word in vocabulary.words
+            and (at + 1 == len(ids) or ids[at + 1] not in vocabulary.continuing)
+            and (at == 0 or ids[at - 1] not in vocabulary.opening)
         ]
         self._ids = ids
         self._words, self._said = vocabulary.words, said
@@ -212,9 +224,13 @@ def read_synonyms(file: Path, tokenizer: Tokenizer) -> dict[int, frozenset[int]]
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} is no list of synonyms ({error}).", code="synonyms_invalid") from error
+    spelling = Spelling.of(tokenizer)
+    number_of = {
+        spelling.plain(piece): number for piece, number in tokenizer.get_vocab().items() if spelling.is_word(piece)
+    }
     found: dict[int, set[int]] = {}
     for line in lines:
-        group = {number for word in line.lower().split() if (number := tokenizer.token_to_id(word)) is not None}
+        group = {number for word in line.lower().split() if (number := number_of.get(word)) is not None}
         for number in group:
             found.setdefault(number, set()).update(group)
     return {number: frozenset(group) for number, group in found.items()}

@@ -1,10 +1,10 @@
-"""Proof-reader above frozen encoders: it brings layers of its own, since those of a frozen tower cannot be crossed.
+"""Proof-reader with layers of its own, above text towers that cannot be crossed: frozen ones, CLIP's, SigLIP's.
 
 Paper: ViLEM (CVPR 2023), its two branches and two heads.
-Differs from the paper: both branches go through a few layers above the frozen text tower's tokens, not through the
-tower; the local branch looks at the same patches in every layer, as a frozen backbone shows one level of them; no
-gradient reaches the encoders, so only the text side, that is the reader, learns, and the dual encoder gains nothing.
-Crossed momentum passes would have no image side to train: such a recipe leaves momentum out.
+Differs from the paper: both branches go through a few layers above the text tower's tokens, not through the tower; of
+a frozen backbone, which shows one level of patches, the local branch looks at the same ones in every layer. Where the
+encoders are frozen no gradient reaches them: only the reader learns, the dual encoder gains nothing, and crossed
+momentum passes would have no image side to train. Above a public tower that learns (`trains_encoders`) both sides do.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,6 +31,7 @@ class FrozenReaderConfig:
     mlp_ratio: float = 3.0
     has_local: bool = True  # each layer looks at the patches
     has_global: bool = True  # the picture's summary is added to every word token
+    trains_encoders: bool = False  # their gradient goes on into the encoders, which then are no frozen ones
 
     def build(
         self, *, image_encoder: ImageEncoder, text_encoder: TextEncoder, summary_width: int, vocab_size: int
@@ -38,35 +39,44 @@ class FrozenReaderConfig:
         """A fresh proof-reader for these encoders (random weights from torch's global generator).
 
         Raises:
-            ValueError: the image encoder shows no patches, or there is no branch.
+            ValueError: the image encoder shows no patches, the text encoder can be crossed itself, or there is no
+                branch.
         """
-        if not isinstance(image_encoder, LayeredImageEncoder) or not isinstance(text_encoder, PretrainedTextEncoder):
+        is_frozen = isinstance(text_encoder, PretrainedTextEncoder)
+        if not isinstance(image_encoder, LayeredImageEncoder) or not (is_frozen or text_encoder.has_summary):
             raise ValueError(
-                "this proof-reader stands above a frozen text tower and looks at the blocks of an image encoder, and "
-                f"has {type(text_encoder).__name__} and {type(image_encoder).__name__}; take a ProofReaderConfig"
+                "this proof-reader stands above a text tower that cannot be crossed (frozen, CLIP's, SigLIP's) and "
+                f"looks at the blocks of an image encoder, and has {type(text_encoder).__name__} and "
+                f"{type(image_encoder).__name__}; take a ProofReaderConfig"
             )
+        if not self.has_local and not self.has_global:
+            raise ValueError("a proof-reader has at least one branch: has_local or has_global")
+        depth = image_encoder.depth
+        each = [max(0, (layer + 1) * depth // self.depth - 1) for layer in range(self.depth)]
         return ProofReader(
             has_local=self.has_local,
             has_global=self.has_global,
             heads=self.heads,
             depth=self.depth,
-            blocks=(image_encoder.depth - 1,),
+            blocks=tuple(dict.fromkeys(each)),
             image_width=image_encoder.width,
             width=self.width,
             token_width=text_encoder.word_vectors.shape[1],
             summary_width=summary_width,
             vocab_size=vocab_size,
             own_layers=OwnLayers(self, text_encoder.width, text_encoder.word_vectors.shape[1]),
+            trains_encoders=self.trains_encoders,
         )
 
 
 class OwnLayers(nn.Module):
-    """Layers above frozen tokens, which can be crossed as those of a text encoder can."""
+    """Layers above a text tower's tokens, which can be crossed as those of a text encoder can."""
 
     def __init__(self, config: FrozenReaderConfig, text_width: int, out_width: int) -> None:
         super().__init__()
         self.fit = nn.Sequential(nn.LayerNorm(text_width, eps=LAYER_NORM_EPS), nn.Linear(text_width, config.width))
         self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
+        self.trains_encoders = config.trains_encoders
         self.out = nn.Sequential(nn.LayerNorm(config.width, eps=LAYER_NORM_EPS), nn.Linear(config.width, out_width))
         initialise(self)
 
@@ -74,8 +84,11 @@ class OwnLayers(nn.Module):
         self, text_encoder: TextEncoder, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
     ) -> Callable[..., Float[Tensor, "texts subwords out_width"]]:
         """See `LayersAbove`."""
-        assert isinstance(text_encoder, PretrainedTextEncoder)
-        return partial(self.crossed, text_encoder.read(ids, mask).detach(), mask)
+        if isinstance(text_encoder, PretrainedTextEncoder):
+            tokens = text_encoder.read(ids, mask)
+        else:
+            tokens = text_encoder(ids, mask)[:, int(text_encoder.has_summary) :]
+        return partial(self.crossed, tokens if self.trains_encoders else tokens.detach(), mask)
 
     def crossed(
         self,
@@ -85,7 +98,7 @@ class OwnLayers(nn.Module):
         crossings: Sequence[Crossing] | None = None,
         added: Float[Tensor, "texts width"] | None = None,
     ) -> Float[Tensor, "texts subwords out_width"]:
-        """What the heads read, of what a frozen text encoder says; see `LayeredTextEncoder.crossed`."""
+        """What the heads read, of what the text encoder says; see `LayeredTextEncoder.crossed`."""
         inner = self.fit(tokens)
         if added is not None:
             inner = inner + added[:, None]

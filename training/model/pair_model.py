@@ -151,7 +151,7 @@ class PairModel(nn.Module):
     def train(self, mode: bool = True) -> "PairModel":
         """As for every module; but what a reader above frozen encoders looks at stays as it is served."""
         super().train(mode)
-        if self.proof_reader is not None and self.proof_reader.own_layers is not None:
+        if self.proof_reader is not None and not self.proof_reader.trains_encoders:
             self.image_projection.eval()
             self.text_projection.eval()
         return self

@@ -195,6 +195,7 @@ class ProofReader(nn.Module):
         summary_width: int,
         vocab_size: int,
         own_layers: LayersAbove | None = None,
+        trains_encoders: bool = True,
     ) -> None:
         """Build it with random weights.
 
@@ -210,10 +211,12 @@ class ProofReader(nn.Module):
             summary_width: of a picture's summary.
             vocab_size: how many subwords there are.
             own_layers: what is crossed in place of the text encoder.
+            trains_encoders: whether its gradient goes on into the encoders.
         """
         super().__init__()
         self.blocks = blocks
         self.own_layers = own_layers
+        self.trains_encoders = trains_encoders
         self.error_head = ErrorHead(token_width)
         self.correction_head = MaskedWordHead(token_width, vocab_size)
         self.crossings = nn.ModuleList()
@@ -240,10 +243,11 @@ class ProofReader(nn.Module):
         """
         if self.own_layers is not None:
             read = self.own_layers.over(text_encoder, ids, mask)
-            image = ImageLevels(levels=image.levels.detach(), summary=image.summary.detach())
         else:
             assert isinstance(text_encoder, LayeredTextEncoder)
             read = partial(text_encoder.crossed, ids, mask)
+        if not self.trains_encoders:
+            image = ImageLevels(levels=image.levels.detach(), summary=image.summary.detach())
         found: dict[str, Tensor] = {}
         if self.crossings:
             levels = image.levels.unbind(1)

@@ -11,6 +11,7 @@ library's fused attention cannot be exported for Swin.
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -22,6 +23,7 @@ from training.model.transformer import LAYER_NORM_EPS, MASKED
 
 Part = Literal["vision", "text"]
 
+_FETCHED = ("*.json", "*.safetensors", "*.txt", "*.model")
 _LEAST_EPS = 1e-6  # still a number in fp16
 _CLASSES: dict[Part, dict[str, str]] = {
     "vision": {
@@ -41,6 +43,25 @@ _CLASSES: dict[Part, dict[str, str]] = {
 def architecture(kind: str, **settings: Any) -> str:  # noqa: ANN401 - the library's own settings
     """The JSON of a public architecture: `architecture("vit", image_size=256)`; what is not named is the library's."""
     return json.dumps({"model_type": kind, **settings}, sort_keys=True)
+
+
+def fetched(source: str) -> Path:
+    """The directory of a public checkpoint: the one named, or the hub's, fetched.
+
+    Raises:
+        DataError: `tower_invalid` when it is neither.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=list(_FETCHED)))
+    except Exception as error:  # the hub's client raises almost anything
+        raise DataError(
+            f"{source} is neither a directory nor a checkpoint that can be fetched ({' '.join(str(error).split())}).",
+            code="tower_invalid",
+        ) from error
 
 
 def read_architecture(source: str, part: Part) -> str:

@@ -4,7 +4,7 @@ Papers: BERT (Devlin et al., 2018), ALBEF (Li et al., 2021; layers 0 to 5 as the
 2021), SigLIP (Zhai et al., 2023).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from training.model.public import (
     causal_bias,
     copy_weights,
     padding_bias,
+    public_config,
     read_architecture,
     read_weights,
 )
@@ -33,6 +34,7 @@ class TextTowerConfig:
     architecture: str  # `public.architecture` or `public.read_architecture`
     depth: int | None = None  # only so many of its layers, from the first on; None: all
     weights: str | None = None  # the public checkpoint that training starts from; None: from nothing
+    added_subwords: int = 0  # word vectors beyond the public ones, such as that of [MASK]; they begin as the mean one
 
     def build(self, vocab_size: int) -> "TextTower":
         """The tower with random weights (from torch's global generator).
@@ -64,15 +66,17 @@ class TextTower(nn.Module):
         super().__init__()
         self.config = config
         depth = {} if config.depth is None else {"num_hidden_layers": config.depth}
-        words = {} if config.weights is not None else {"vocab_size": vocab_size}
-        self.tower: Any = build_tower(config.architecture, "text", **depth, **words)
-        public = self.tower.config
-        if public.vocab_size < vocab_size:
+        known = public_config(config.architecture, "text").vocab_size + config.added_subwords
+        if config.weights is not None and known < vocab_size:
             raise DataError(
-                f"{config.weights} knows {public.vocab_size} subwords and the tokenizer {vocab_size}; train with the "
+                f"{config.weights} knows {known} subwords and the tokenizer {vocab_size}; train with the "
                 "checkpoint's own tokenizer.",
                 code="tower_invalid",
             )
+        num_words = known if config.weights is not None else vocab_size
+        self.tower: Any = build_tower(config.architecture, "text", **depth, vocab_size=num_words)
+        public = self.tower.config
+        self.vocab_size = vocab_size
         self.kind: str = public.model_type
         self.has_summary = self.kind != "bert"
         self.width: int = public.hidden_size
@@ -82,9 +86,9 @@ class TextTower(nn.Module):
 
     @property
     def word_vectors(self) -> Float[Tensor, "vocabulary width"]:
-        """The embedding table."""
+        """The embedding table, as far as the tokenizer knows it."""
         table: Tensor = self.tower.get_input_embeddings().weight
-        return table
+        return table[: self.vocab_size]
 
     def forward(
         self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
@@ -142,7 +146,19 @@ class TextTower(nn.Module):
         source = self.config.weights
         if source is not None:
             public = read_weights(source)
-            copy_weights(self.tower, getattr(public, "text_model", public).state_dict(), source)
+            weights = getattr(public, "text_model", public).state_dict()
+            copy_weights(self.tower, self._with_added_words(weights), source)
+
+    def _with_added_words(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The public weights, their word vectors followed by the added ones."""
+        name = next(
+            name for name, value in self.tower.named_parameters() if value is self.tower.get_input_embeddings().weight
+        )
+        if not self.config.added_subwords or name not in weights:
+            return weights
+        table = weights[name]
+        added = table.mean(dim=0, keepdim=True).expand(self.config.added_subwords, -1)
+        return {**weights, name: torch.cat([table, added])}
 
     def _read(self, ids: Tensor, bias: Tensor | None) -> Tensor:
         tokens: Tensor = self.tower(input_ids=ids, attention_mask=bias).last_hidden_state

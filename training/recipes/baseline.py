@@ -6,7 +6,6 @@ vernier train --recipe training.recipes.baseline:tiny --workdir runs/tiny
 import dataclasses
 from pathlib import Path
 
-from runtime.errors import DataError
 from training.config import OptimizerConfig, TrainConfig
 from training.data.jsonl_pairs import JsonlPairsConfig
 from training.data.scene_pairs import ScenePairsConfig
@@ -16,7 +15,6 @@ from training.model.image_encoder import ConvPatchConfig
 from training.model.momentum import MomentumConfig
 from training.model.pair_model import ModelConfig
 from training.model.public import architecture
-from training.model.public_dual import describe_dual
 from training.model.public_heads import FirstTokenConfig
 from training.model.text_encoder import TextEncoderConfig
 from training.model.text_tower import TextTowerConfig, describe_text
@@ -145,46 +143,6 @@ def base(data: Path | None = None) -> TrainConfig:
         num_workers=8,
         validate_every=5000,
         checkpoint_every=5000,
-    )
-
-
-def clip(data: Path | None = None) -> TrainConfig:
-    """A public CLIP or SigLIP, trained on by contrast alone.
-
-    vernier train --recipe training.recipes.baseline:clip --data DIR --workdir runs/clip
-
-    DIR holds `captions.jsonl`, `images/` and in `towers/clip` the checkpoint in the public format with its
-    tokenizer.json (as `save_pretrained` of model and tokenizer writes them).
-    """
-    source = _tower(data, "clip")
-    if source is None:
-        raise DataError(
-            "this recipe starts from a public CLIP or SigLIP; put its checkpoint (config.json, model.safetensors, "
-            "tokenizer.json) into towers/clip of the directory that --data names.",
-            code="data_missing",
-        )
-    dual = describe_dual(source)
-    return TrainConfig(
-        recipe="training.recipes.baseline:clip",
-        model=dual.model,
-        data=JsonlPairsConfig(
-            size_px=dual.size_px,
-            mean=dual.mean,
-            std=dual.std,
-            max_subwords=dual.max_subwords,
-            tokenizer_file=f"{source}/tokenizer.json",
-        ),
-        objectives=(WeightedObjective(name="itc", objective=ItcConfig()),),
-        optimizer=OptimizerConfig(
-            learning_rate=1e-5, final_learning_rate=1e-7, warmup_steps=500, weight_decay=0.1, betas=(0.9, 0.98)
-        ),
-        batch_size=512,
-        num_steps=10_000,
-        precision="bf16",
-        recompute_blocks=True,
-        num_workers=8,
-        validate_every=1000,
-        checkpoint_every=1000,
     )
 
 

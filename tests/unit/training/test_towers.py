@@ -15,10 +15,12 @@ from torch.nn import functional as F
 from runtime.errors import DataError
 from tests.numerics.small import small_config
 from training.checkpoint import load_trained, newest_checkpoint
+from training.config import OptimizerConfig
 from training.data.masked_words import mask_words
 from training.data.tokenizer import special_tokens
 from training.model import ModelConfig
 from training.model.bert_fusion import BertFusionConfig, describe_fusion
+from training.model.fusion_encoder import FusionConfig
 from training.model.momentum import MomentumConfig
 from training.model.public import architecture
 from training.model.public_dual import describe_dual
@@ -26,7 +28,8 @@ from training.model.public_heads import FirstTokenConfig
 from training.model.text_tower import TextTowerConfig, describe_text
 from training.model.vision_tower import VisionTowerConfig, describe_vision
 from training.objectives import ItcConfig, ItmConfig, MlmConfig, WeightedObjective
-from training.recipes import baseline
+from training.optimizer import build_optimizer
+from training.recipes import baseline, from_clip
 from training.serialise import from_json, to_json
 from training.trainer import Trainer
 
@@ -199,18 +202,62 @@ def test_wrong_sources_are_refused_in_words(tmp_path: Path):
         BertFusionConfig(architecture=BERT, first_layer=2, relevance_layer=1).build(text_width=8, image_width=16)
 
 
-def test_the_clip_recipe_reads_what_the_checkpoint_expects(tmp_path: Path):
+def test_the_recipes_from_clip_read_what_the_checkpoint_expects(tmp_path: Path):
     with pytest.raises(DataError, match="towers/clip"):
-        baseline.clip(tmp_path)
+        from_clip.base(tmp_path)
     _, source = clip(tmp_path / "towers" / "clip")
     (Path(source) / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3]}')
-    config = baseline.clip(tmp_path)
-    assert config.data.size_px == 32
-    assert config.data.mean == (0.1, 0.2, 0.3)
-    assert config.data.std == pytest.approx((0.2686, 0.2613, 0.2758), abs=1e-4)
-    assert config.data.max_subwords == 16
+    for recipe in (from_clip.base, from_clip.small, from_clip.contrast):
+        config = recipe(tmp_path)
+        assert config.recipe == f"training.recipes.from_clip:{recipe.__name__}"
+        assert config.recipe in recipe.__doc__
+        assert from_json(json.loads(json.dumps(to_json(config)))) == config
+        assert config.data.size_px == 32
+        assert config.data.mean == (0.1, 0.2, 0.3)
+        assert config.data.std == pytest.approx((0.2686, 0.2613, 0.2758), abs=1e-4)
+        assert config.data.max_subwords == 16
+    assert config.model == describe_dual(source).model
+    assert [term.name for term in config.objectives] == ["itc"]
     with torch.no_grad():
         assert config.model.build(WORDS).temperature.item() == pytest.approx(0.01)
+
+
+def test_a_checkpoint_may_be_named_in_a_file(tmp_path: Path):
+    _, source = clip(tmp_path / "elsewhere")
+    (tmp_path / "towers").mkdir()
+    (tmp_path / "towers" / "clip.txt").write_text(f"{source}\n")
+    assert from_clip.small(tmp_path).model.image.weights == source
+    (tmp_path / "towers" / "clip.txt").write_text(str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="neither a directory nor a checkpoint that can be fetched"):
+        from_clip.small(tmp_path)
+
+
+def test_public_weights_wait_and_then_learn_at_a_share_of_the_rate(tmp_path: Path):
+    _, source = clip(tmp_path)
+    dual = describe_dual(source).model
+    model = dataclasses.replace(dual, fusion=FusionConfig(depth=1, heads=2)).build(WORDS)
+    config = OptimizerConfig(learning_rate=1.0, public_share=0.1, public_waits=2)
+    groups = build_optimizer(model, config).param_groups
+    public = {id(weight) for group in groups if group["is_public"] for weight in group["params"]}
+    given = {name for name, weight in model.named_parameters() if id(weight) in public}
+    assert {name.split(".")[0] for name in given} == {
+        "image_encoder", "text_encoder", "image_projection", "text_projection"
+    }  # fmt: skip
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    assert [config.public_rate(0.5, step=step) for step in (1, 2)] == [0.0, 0.05]
+
+
+def test_added_subwords_begin_as_the_mean_and_unknown_ones_are_left_out(tmp_path: Path):
+    public, source = clip(tmp_path)
+    described = dataclasses.replace(describe_text(source), added_subwords=1)
+    tower = described.build(WORDS + 1)
+    tower.load_pretrained()
+    table = public.text_model.get_input_embeddings().weight
+    torch.testing.assert_close(tower.word_vectors[:-1], table)
+    torch.testing.assert_close(tower.word_vectors[-1], table.mean(dim=0))
+    assert len(described.build(WORDS - 3).word_vectors) == WORDS - 3  # as far as the tokenizer knows it
+    with pytest.raises(DataError, match="knows 41 subwords and the tokenizer 42"):
+        described.build(WORDS + 2)
 
 
 def test_the_base_recipe_takes_towers_beside_the_data(tmp_path: Path):

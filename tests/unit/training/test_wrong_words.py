@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 
 import scenes
 from runtime.errors import DataError
+from runtime.preprocess.spelling import Spelling
+from runtime.preprocess.text import TextTransform
 from scenes.truth import is_true
 from tests.numerics.small import small_batch, small_tokenizer
+from tests.unit.training.public_towers import clip_tokenizer, siglip_tokenizer
 from training.data.batch import PairBatch
 from training.data.candidates import Candidates, CandidateTable, Guessed, write_table
 from training.data.learned_guesser import LearnedGuesserConfig, learned_guesser
 from training.data.scene_pairs import ScenePairs, ScenePairsConfig
 from training.data.scene_truth import SceneTruth
-from training.data.tokenizer import pieces_of, special_tokens, subword_tokenizer
+from training.data.tokenizer import pieces_of, special_tokens, subword_tokenizer, with_mask
 from training.data.wrong_words import (
     CaptionTruth,
     Vocabulary,
@@ -261,8 +264,7 @@ def test_small_guesser_learns_the_captions_and_is_kept(tmp_path: Path):
 
 def test_captions_know_their_own_words_synonyms_and_parts_of_words(tmp_path: Path):
     tokenizer = subword_tokenizer(["a big dog runs", "the large dog", "a cat, sitting"] * 3, vocab_size=120)
-    special = special_tokens(tokenizer)
-    vocabulary = Vocabulary.of(pieces_of(tokenizer), special)
+    vocabulary = Vocabulary.of(tokenizer)
     ids = tokenizer.encode("a big dog, runsing").ids
     pieces = [tokenizer.id_to_token(word) for word in ids]
     (tmp_path / "same.txt").write_text("big large\nrun runs\n")
@@ -277,6 +279,35 @@ def test_captions_know_their_own_words_synonyms_and_parts_of_words(tmp_path: Pat
     assert truth.is_wrong(pieces.index("dog"), tokenizer.token_to_id("large"))
     with pytest.raises(DataError, match="synonyms"):
         read_synonyms(tmp_path / "none.txt", tokenizer)
+
+
+@pytest.mark.parametrize("make", [clip_tokenizer, siglip_tokenizer])
+def test_words_of_public_vocabularies(make, tmp_path: Path):
+    """What is one word of one subword is so by CLIP's marks and by SentencePiece's."""
+    tokenizer = make(["a", "big", "large", "dog", "do"])
+    ids = tokenizer.encode("a big dog xdog dogs.").ids
+    truth = CaptionTruth(ids, vocabulary=Vocabulary.of(tokenizer))
+    spelling = Spelling.of(tokenizer)
+    assert [spelling.plain(tokenizer.id_to_token(ids[at])) for at in truth.positions] == ["a", "big", "dog"]
+    (tmp_path / "same.txt").write_text("big large\n")
+    (one, other) = read_synonyms(tmp_path / "same.txt", tokenizer)
+    assert {spelling.plain(tokenizer.id_to_token(word)) for word in (one, other)} == {"big", "large"}
+    with_mask(tokenizer)
+    assert special_tokens(tokenizer).mask == tokenizer.token_to_id("[MASK]") == tokenizer.get_vocab_size() - 1
+    assert Vocabulary.of(tokenizer).words.isdisjoint(special_tokens(tokenizer).all)
+
+
+@pytest.mark.parametrize("make", [clip_tokenizer, siglip_tokenizer])
+def test_subwords_are_told_as_word_pieces(make):
+    transform = TextTransform(make(["big", "dog", "do"]), max_subwords=20)
+    (ids,) = transform.encode(["dogs"]).ids.tolist()
+    pieces = transform.pieces([one for one in ids if one not in special_tokens(transform.tokenizer).all])
+    assert "".join(piece.removeprefix("##") for piece in pieces) == "dogs"
+    assert not pieces[0].startswith("##")
+    assert all(piece.startswith("##") for piece in pieces[1:])
+    assert {"big", "dog", "do"} <= set(transform.whole_words[1])
+    at = dict(zip(transform.whole_words[1], transform.whole_words[0].tolist(), strict=True))
+    assert transform.piece(at["dog"]) == "dog"
 
 
 def test_a_table_says_what_was_guessed(tmp_path: Path):
