@@ -3,9 +3,11 @@
 import dataclasses
 import hashlib
 import math
+import os
 import re
 import unicodedata
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -22,6 +24,7 @@ MAX_TEXT_LENGTH = 20_000
 _GALLERY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 _RESERVED = {"and", "or", "not"}
+_BLOCK_BYTES = 1 << 20
 _UNIT_TOLERANCE = 0.01  # what half-precision engines give is accepted, and made exact
 _UNIT_EXACT = 1e-5
 
@@ -120,6 +123,18 @@ def content_digest(*, picture: bytes | None = None, text: str | None = None) -> 
     for part in (picture, None if text is None else text.encode("utf-8", "surrogatepass")):
         digest.update(b"-" if part is None else b"%d:" % len(part))
         digest.update(part or b"")
+    return digest.hexdigest()
+
+
+def content_digest_of_file(picture: Path, *, text: str | None = None) -> str:
+    """Return `content_digest` of a file that is too large to be read at once."""
+    digest = hashlib.sha256()
+    with picture.open("rb") as file:
+        digest.update(b"%d:" % os.fstat(file.fileno()).st_size)
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    digest.update(b"-" if text is None else b"%d:" % len(text.encode("utf-8", "surrogatepass")))
+    digest.update(b"" if text is None else text.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

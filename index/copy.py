@@ -14,7 +14,7 @@ import numpy as np
 
 from index.features import ARRAYS
 from index.gallery import Gallery
-from index.records import TARGETS, Item, NewItem, canonical
+from index.records import TARGETS, Item, NewFrames, NewItem, canonical
 from runtime.errors import GalleryError
 
 Progress = Callable[[int, int], None]
@@ -130,10 +130,20 @@ def _whole(gallery: Gallery, items: Sequence[Item]) -> list[NewItem]:
             metadata=item.metadata,
             picture=pictures.get(item.id),
             features=features.get(item.id),
+            frames=frames_of(gallery, item.id),
             content_digest=item.content_digest,
         )
         for item in items
     ]
+
+
+def frames_of(gallery: Gallery, item_id: str) -> NewFrames | None:
+    """Return the frames of an item that is a video, as they are stored."""
+    found = gallery.frames([item_id]).get(item_id)
+    if found is None:
+        return None
+    pictures = gallery.frame_pictures(item_id)
+    return NewFrames(times_s=found.times_s, embeddings=found.embeddings, pictures=pictures)
 
 
 def _compare(source: Gallery, destination: Gallery, tell: Callable[[int], object]) -> int:

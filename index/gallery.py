@@ -11,7 +11,7 @@ from index.filters import Filter
 from index.generations import Pending, Reembedded
 from index.local import LocalGallery
 from index.milvus_server import SCHEME, MilvusAddress
-from index.records import Floats, GalleryInfo, Item, Match, NewItem, Outcome, Page, Target
+from index.records import Floats, FrameVectors, GalleryInfo, Item, Match, NewItem, Outcome, Page, Target
 from index.state import Identity
 from runtime.errors import GalleryError
 
@@ -103,6 +103,14 @@ class Gallery(Protocol):
 
     def features(self, ids: Sequence[str], parts: Collection[Part]) -> dict[str, Kept]:
         """Return, by id, those of these parts that are kept of those of these items that have any."""
+        ...
+
+    def frames(self, ids: Sequence[str]) -> dict[str, FrameVectors]:
+        """Return, by id, times and vectors of the frames of those of these items that are videos; in Milvus none."""
+        ...
+
+    def frame_pictures(self, item_id: str) -> tuple[bytes, ...]:
+        """Return the stored JPEGs of a video's frames, in order; none of a picture, and none in Milvus."""
         ...
 
     def delete(self, item_id: str) -> bool:

@@ -6,6 +6,7 @@ never of another content than the item; a migration, or a rollback, makes what i
 
     standby_image_vectors, standby_text_vectors     as the tables in use
     standby_image_features                          as that in use; see feature_rows.py
+    standby_frame_vectors                           likewise; see frame_rows.py
     gallery: standby_space, standby_dim             of what these vectors are; absent while there is no other generation
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 
-from index import feature_rows
+from index import feature_rows, frame_rows
 from index.features import Kept
 from index.records import TARGETS, Floats, Target
 from index.state import FEATURE_TABLE, STANDBY_FEATURE_TABLE, STANDBY_TABLE, VECTOR_TABLE, Identity
@@ -30,6 +31,7 @@ class Pending:
         text: what to make the text vector from.
         picture: the stored JPEG to make the image vector from; None when there is none.
         stamp: names what was read, so that vectors of older content are not taken.
+        frames: the stored JPEGs of a video's frames, to make its vectors from; none of a picture.
     """
 
     key: int | str
@@ -38,15 +40,21 @@ class Pending:
     text: str | None
     picture: bytes | None
     stamp: str
+    frames: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reembedded:
-    """A pending item's vectors in the other space, one for each of its targets, and what is kept of its picture."""
+    """A pending item's vectors in the other space, one for each of its targets, and what is kept of its picture.
+
+    Attributes:
+        frames: [frames, dim], of a video.
+    """
 
     item: Pending
     vectors: dict[Target, Floats]
     features: Kept | None = None
+    frames: Floats | None = None
 
 
 CREATE = ";".join(
@@ -74,14 +82,14 @@ def begin(connection: Connection, identity: Identity) -> None:
 
 def discard(connection: Connection) -> None:
     """Forget the other generation."""
-    for table in (*STANDBY_TABLE.values(), STANDBY_FEATURE_TABLE):
+    for table in (*STANDBY_TABLE.values(), STANDBY_FEATURE_TABLE, frame_rows.STANDBY):
         connection.execute(f"DELETE FROM {table}")
     connection.execute("DELETE FROM gallery WHERE key IN ('standby_space', 'standby_dim')")
 
 
 def forget_row(connection: Connection, row: int) -> None:
     """Drop an item's other vectors: it is stored anew, or deleted."""
-    for table in (*STANDBY_TABLE.values(), STANDBY_FEATURE_TABLE):
+    for table in (*STANDBY_TABLE.values(), STANDBY_FEATURE_TABLE, frame_rows.STANDBY):
         connection.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
 
 
@@ -118,6 +126,8 @@ def put(connection: Connection, items: Sequence[Reembedded]) -> None:
                 (entry.item.key, vector.astype("<f4", copy=False).tobytes()),
             )
         feature_rows.put(connection, int(entry.item.key), entry.features, table=STANDBY_FEATURE_TABLE)
+        if entry.frames is not None:
+            frame_rows.put_vectors(connection, int(entry.item.key), entry.frames, table=frame_rows.STANDBY)
 
 
 def is_as_read(connection: Connection, item: Pending) -> bool:
@@ -131,7 +141,8 @@ def swap(connection: Connection, *, version: int) -> None:
     other = standby(connection)
     assert other is not None
     pairs = [(VECTOR_TABLE[target], STANDBY_TABLE[target]) for target in TARGETS]
-    for in_use, beside in [*pairs, (FEATURE_TABLE, STANDBY_FEATURE_TABLE)]:
+    others = [(FEATURE_TABLE, STANDBY_FEATURE_TABLE), (frame_rows.TABLE, frame_rows.STANDBY)]
+    for in_use, beside in [*pairs, *others]:
         connection.execute(f"ALTER TABLE {in_use} RENAME TO swapping")
         connection.execute(f"ALTER TABLE {beside} RENAME TO {in_use}")
         connection.execute(f"ALTER TABLE swapping RENAME TO {beside}")
@@ -161,6 +172,7 @@ def _pending(connection: Connection, row: int, *, with_parts: bool = True) -> Pe
         text=text,
         picture=None if jpeg is None else bytes(jpeg[0]),
         stamp=f"{digest} {updated_s!r}",
+        frames=frame_rows.pictures(connection, row) if with_parts else (),
     )
 
 

@@ -9,6 +9,7 @@ a row in it is looked up again, and either has a vector or has none any more.
     image_vectors, text_vectors     float32 little-endian, [dim]
     pictures      the small JPEG to show
     image_features      what else is kept of a picture; see feature_rows.py
+    frames, frame_vectors     the frames of videos; see frame_rows.py
     attributes    every scalar of the metadata, in the order of an index: filters read this
     changes       version, row
     snapshots     which snapshots on disk belong to this history
@@ -25,19 +26,31 @@ from typing import Any
 import numpy as np
 import orjson
 
-from index import feature_rows, generations
+from index import feature_rows, frame_rows, generations
 from index.database import Database
 from index.features import Kept, Part, PatchTokens
 from index.filters import NULL, Filter, kind_of
 from index.matching import matching_rows
-from index.records import TARGETS, Floats, Item, Leaf, Metadata, NewItem, Outcome, Target, canonical, leaves
+from index.records import (
+    TARGETS,
+    Floats,
+    FrameVectors,
+    Item,
+    Leaf,
+    Metadata,
+    NewItem,
+    Outcome,
+    Target,
+    canonical,
+    leaves,
+)
 from index.state import LOOKUP, Change, Identity, State, feature_table, marks, stored_version, vector_tables
 from index.vectors import Rows
 from runtime.errors import GalleryError
 
 FILE = "items.sqlite"
-SCHEMA_VERSION = 3
-_OLDER = (1, 2)  # without the other generation, without features
+SCHEMA_VERSION = 4
+_OLDER = (1, 2, 3)  # without the other generation, without features, without frames
 
 _ATTRIBUTES = """
 CREATE TABLE attributes (
@@ -68,6 +81,7 @@ CREATE TABLE changes (version INTEGER NOT NULL, row INTEGER NOT NULL, PRIMARY KE
 CREATE TABLE snapshots (id TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
 {generations.CREATE};
 {feature_rows.CREATE};
+{frame_rows.CREATE};
 """
 
 
@@ -119,6 +133,8 @@ class ItemStore:
         self.version = int(settings["version"])
         # galleries of older programs keep nothing that belongs to patches until they are told to
         self.patch_tokens: PatchTokens = settings.get("patch_tokens", "none")
+        self.has_frames: bool = False
+        self.look_for_frames()
 
     def of(self, identity: Identity) -> "ItemStore":
         """Return the same file, for the generation of vectors of another space."""
@@ -146,7 +162,13 @@ class ItemStore:
             if not _finish(connection, change):
                 change.version -= 1
         self.version = change.version
+        self.has_frames = self.has_frames or any(item.frames is not None for item in items)
         return change
+
+    def look_for_frames(self) -> None:
+        """Note whether any item is a video; searches ask for frames only then."""
+        with self.database.reading() as connection:
+            self.has_frames = frame_rows.are_there(connection)
 
     def delete(self, item_id: str) -> Change:
         """Delete an item; it is gone from the disk when this returns. `Change.gone` is empty when there was none."""
@@ -158,6 +180,7 @@ class ItemStore:
                 _forget_attributes(connection, row, orjson.loads(metadata))
                 for table in ("image_vectors", "text_vectors", "pictures", "image_features", "items"):
                     connection.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
+                frame_rows.forget(connection, row)
                 generations.forget_row(connection, row)
                 change.gone.add(row)
             if not _finish(connection, change):
@@ -210,6 +233,19 @@ class ItemStore:
         """Return, by id, those of these parts that are kept of those of these items that have any."""
         with self.database.reading() as connection:
             return feature_rows.read(connection, ids, parts, table=feature_table(connection, self.identity))
+
+    def frames(self, ids: Sequence[str]) -> dict[str, FrameVectors]:
+        """Return, by id, times and vectors of the frames of those of these items that are videos."""
+        if not self.has_frames:
+            return {}
+        with self.database.reading() as connection:
+            return frame_rows.read(connection, ids, self.identity)
+
+    def frame_pictures(self, item_id: str) -> tuple[bytes, ...]:
+        """Return the small JPEGs of a video's frames, in order."""
+        with self.database.reading() as connection:
+            found = connection.execute("SELECT row FROM items WHERE id = ?", (item_id,)).fetchone()
+            return () if found is None else frame_rows.pictures(connection, int(found[0]))
 
     def vectors(self, ids: Sequence[str], target: Target) -> dict[str, Floats]:
         """Return, by id, the vectors [dim] of those of these items that have one."""
@@ -355,7 +391,7 @@ class ItemStore:
         if self.database.read_only:
             return
         with self.database.writing() as connection:
-            for statement in f"{generations.CREATE};{feature_rows.CREATE}".split(";"):
+            for statement in f"{generations.CREATE};{feature_rows.CREATE};{frame_rows.CREATE}".split(";"):
                 connection.execute(statement)
             connection.execute("UPDATE gallery SET value = ? WHERE key = 'schema_version'", (SCHEMA_VERSION,))
 
@@ -438,6 +474,8 @@ def _put_parts(connection: Connection, row: int, item: NewItem, *, is_new: bool)
             connection.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
     if item.features is not None or not is_new:
         feature_rows.put(connection, row, item.features)
+    if item.frames is not None or not is_new:
+        frame_rows.put(connection, row, item.frames)
     _put_attributes(connection, row, item.metadata)
 
 

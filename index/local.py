@@ -35,7 +35,19 @@ from index.memory import Memory
 from index.near_duplicates import SAME_CODES, SAME_VECTORS, NearDuplicates, by_codes, by_vectors
 from index.obedience import prove_filters_are_obeyed
 from index.placing import bring_to_card
-from index.records import TARGETS, Floats, GalleryInfo, Item, Match, Metadata, NewItem, Outcome, Page, Target
+from index.records import (
+    TARGETS,
+    Floats,
+    FrameVectors,
+    GalleryInfo,
+    Item,
+    Match,
+    Metadata,
+    NewItem,
+    Outcome,
+    Page,
+    Target,
+)
 from index.snapshot import (
     FOLDER,
     files_in_use,
@@ -215,6 +227,14 @@ class LocalGallery:
     def features(self, ids: Sequence[str], parts: Collection[Part]) -> dict[str, Kept]:
         """Return, by id, those of these parts that are kept of those of these items that have any."""
         return self._store.features(ids, parts)
+
+    def frames(self, ids: Sequence[str]) -> dict[str, FrameVectors]:
+        """Return, by id, times and vectors of the frames of those of these items that are videos."""
+        return self._store.frames(ids)
+
+    def frame_pictures(self, item_id: str) -> tuple[bytes, ...]:
+        """Return the stored JPEGs of a video's frames, in order; none of a picture."""
+        return self._store.frame_pictures(item_id)
 
     def page(self, *, cursor: str | None = None, limit: int = 100, filter: Filter | None = None) -> Page:
         """Return items in the order they were first stored."""
@@ -533,6 +553,7 @@ class LocalGallery:
             else:
                 self._take_in(change)
             self._store.version = self._memory.version
+            self._store.look_for_frames()
             self._seen_data_version = data_version
 
     def _bring_up_to(self, state: State) -> None:

@@ -15,6 +15,7 @@ from index.features import PatchTokens, is_kept_to_proofread, keep
 from index.gallery import Gallery, Move
 from index.generations import Pending, Reembedded
 from index.records import Target
+from index.video import mean_embedding
 from runtime.encoder import Encoder, Floats
 from runtime.errors import GalleryError, VernierError
 from runtime.preprocess.image import decode_image
@@ -83,9 +84,12 @@ class Migration:
         pixels: list[Floats] = []
         texts: list[str] = []
         good: list[Pending] = []
+        videos: dict[str, Floats] = {}
         for item in items:
             try:
                 prepared = self._prepared(item)
+                if item.frames and "image" in item.targets:
+                    videos[item.id] = self._embedded_frames(item)
             except VernierError as error:
                 broken[item.id] = str(error)
                 continue
@@ -104,10 +108,18 @@ class Migration:
             features = None
             if "image" in item.targets:
                 vectors["image"], features = next(images)
+                if item.id in videos:
+                    vectors["image"] = mean_embedding(videos[item.id])
             if "text" in item.targets:
                 vectors["text"] = next(sentences)
-            made.append(Reembedded(item=item, vectors=vectors, features=features))
+            made.append(Reembedded(item=item, vectors=vectors, features=features, frames=videos.get(item.id)))
         return made
+
+    def _embedded_frames(self, item: Pending) -> Floats:
+        """Return the vectors of a video's frames: [frames, dim]."""
+        size_px = self.encoder.manifest.image.size_px
+        frames = [decode_image(jpeg, target_px=size_px) for jpeg in item.frames]
+        return self.encoder.embed_pixels([self.encoder.image_input(frame) for frame in frames]).embedding
 
     def _prepared(self, item: Pending) -> Floats | None:
         """Return the pixels of an item's picture, if it has one.

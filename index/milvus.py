@@ -40,7 +40,7 @@ from index.milvus_rows import (
 )
 from index.milvus_server import MilvusAddress, MilvusServer
 from index.pictures import pictures_at
-from index.records import Floats, GalleryInfo, Item, Match, NewItem, Outcome, Page, Target, canonical
+from index.records import Floats, FrameVectors, GalleryInfo, Item, Match, NewItem, Outcome, Page, Target, canonical
 from index.state import Identity
 from runtime.errors import GalleryError
 
@@ -126,6 +126,14 @@ class MilvusGallery:
     def features(self, ids: Sequence[str], parts: Collection[Part]) -> dict[str, Kept]:
         """Return nothing: none are kept here."""
         return {}
+
+    def frames(self, ids: Sequence[str]) -> dict[str, FrameVectors]:
+        """Return nothing: of a video its own vector and picture are kept here."""
+        return {}
+
+    def frame_pictures(self, item_id: str) -> tuple[bytes, ...]:
+        """Return nothing, as `frames`."""
+        return ()
 
     def upsert(self, items: Sequence[NewItem]) -> list[Outcome]:
         """Store items: in Milvus's log and searchable when this returns."""

@@ -25,6 +25,34 @@ Outcome = Literal["created", "replaced", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FrameVectors:
+    """The frames of a video as they are searched.
+
+    Attributes:
+        times_s: of each frame, from the video's beginning; rising.
+        embeddings: [frames, dim], unit length.
+    """
+
+    times_s: tuple[float, ...]
+    embeddings: Floats
+
+    def best_time_s(self, query: Floats) -> float:
+        """Return the time of the frame that fits a query [dim] best."""
+        return self.times_s[int(np.argmax(self.embeddings @ query))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewFrames(FrameVectors):
+    """The frames of a video to store.
+
+    Attributes:
+        pictures: a small JPEG of each, which another model will be shown one day.
+    """
+
+    pictures: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewItem:
     """An item to store. It replaces the item of the same id as a whole.
 
@@ -36,6 +64,7 @@ class NewItem:
         metadata: a JSON object; every field of it can be filtered on.
         picture: a small JPEG to show (see `index.thumbnails`).
         features: what is kept of the picture beside its vector (see `index.features`); None keeps nothing.
+        frames: of an item that is a video, whose `image_embedding` is then their mean; None of a picture.
         content_digest: names what was embedded (see `index.content_digest`).
     """
 
@@ -46,6 +75,7 @@ class NewItem:
     metadata: Metadata = field(default_factory=dict)
     picture: bytes | None = None
     features: Kept | None = None
+    frames: NewFrames | None = None
     content_digest: str
 
 

@@ -1,4 +1,4 @@
-"""Lists what is to be added to a gallery: pictures of folders, single files, and lines of JSONL. Decodes nothing."""
+"""Lists what is to be added to a gallery: pictures and videos of folders, single ones, JSONL. Decodes nothing."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ import orjson
 
 from index.checks import check_item_id, check_metadata
 from index.records import Metadata
+from index.video import VIDEO_SUFFIXES
 from runtime.errors import DataError, VernierError
 
 PICTURE_SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif".split())
@@ -22,7 +23,7 @@ class Source:
 
     Attributes:
         name: what to call it in a report.
-        image: the file of its picture; None for a text alone.
+        image: the file of its picture or video; None for a text alone.
     """
 
     id: str
@@ -47,9 +48,9 @@ class Listing:
 def list_sources(
     places: Sequence[Path | str], *, images_dir: Path | None = None, captions_as_text: bool = False
 ) -> Listing:
-    """List the items of folders (pictures, recursively), single pictures, and JSONL files.
+    """List the items of folders (pictures and videos, recursively), single ones, and JSONL files.
 
-    A picture of a folder is called by its path within the folder, a single picture by its file name. A line of JSONL is
+    A picture of a folder is called by its path within the folder, a single one by its file name. A line of JSONL is
     `{"image": path, "id"?, "text"?, "metadata"?}`, or `{"text", "id"}` without a picture, called by its `id` or
     else its `image`; other fields of the line become metadata, except `captions`.
 
@@ -83,7 +84,7 @@ def _list_folder(folder: Path, listing: Listing) -> None:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(parent, name)
-            if not name.startswith(".") and path.suffix.lower() in PICTURE_SUFFIXES:
+            if not name.startswith(".") and path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
                 item_id = path.relative_to(folder).as_posix()
                 _take(
                     listing,

@@ -8,7 +8,7 @@ from sqlite3 import Connection
 import numpy as np
 import orjson
 
-from index import feature_rows
+from index import feature_rows, frame_rows
 from index.checks import check_item_id
 from index.feature_rows import PARTS
 from index.features import Kept, shape_of
@@ -37,7 +37,7 @@ def find_problems(folder: Path, store: ItemStore, state: State, memory: Memory) 
 
 
 def _problems(folder: Path, store: ItemStore, state: State, memory: Memory) -> Iterator[str]:
-    for check in (_damage, _loose_parts, _wrong_items, _wrong_attributes, _wrong_features):
+    for check in (_damage, _loose_parts, _wrong_items, _wrong_attributes, _wrong_features, frame_rows.problems):
         yield from check(state.connection)
     yield from _wrong_memory(state, memory)
     problem = snapshot_problem(folder, store)

@@ -8,7 +8,7 @@ export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}"
 compile() { uv pip compile -q pyproject.toml --python-version 3.11 --no-header --no-annotate "$@"; }
 
 compile -o requirements/serve.txt
-for extra in training export milvus parquet dev; do
+for extra in training export milvus parquet video dev; do
   compile --extra "$extra" -c requirements/serve.txt -o "requirements/$extra.txt"
 done
 compile --extra docs -c requirements/dev.txt -o requirements/docs.txt # installed beside dev

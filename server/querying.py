@@ -102,7 +102,10 @@ async def answer(service: Service, query: SearchRequest, uploaded: bytes | None,
                 service, gallery, embedded, query, ids, parts=to_read, stored=found.stored
             )
         pictures_read += more_read
-    hits = [_hit(query, hit, found.items.get(hit.id), explanations.get(hit.id)) for hit in scored]
+    hits = [
+        _hit(query, hit, found.items.get(hit.id), explanations.get(hit.id), time_s=found.times_s.get(hit.id))
+        for hit in scored
+    ]
     return {
         "hits": hits,
         **({} if query.min_match is None else {"left_out": left_out}),
@@ -299,10 +302,14 @@ async def _texts_of(service: Service, gallery: Gallery, ids: Sequence[str]) -> d
     return {name: item.text for name, item in items.items() if item.text is not None}
 
 
-def _hit(query: SearchRequest, hit: _Scored, item: Item | None, explanation: Explanation | None) -> JsonObject:
+def _hit(
+    query: SearchRequest, hit: _Scored, item: Item | None, explanation: Explanation | None, *, time_s: float | None
+) -> JsonObject:
     answer: JsonObject = {"id": hit.id, "score": hit.score}
     if hit.match is not None:
         answer["match"] = hit.match
+    if time_s is not None:
+        answer["time_seconds"] = time_s
     if item is not None and "metadata" in query.include:
         answer["metadata"] = item.metadata
     if item is not None and "text" in query.include and item.text is not None:

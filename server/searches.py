@@ -1,7 +1,7 @@
 """Searches of all clients, in batches: one pass over a gallery's vectors answers several queries."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -45,12 +45,14 @@ class Found:
     Attributes:
         items: by id; empty unless they were wanted, and without those that were deleted meanwhile.
         stored: of the pictures that were found; None unless parts of it were wanted.
+        times_s: of the videos among them, when the frame that fits best is shown, by id.
     """
 
     matches: list[Match]
     info: GalleryInfo
     items: dict[str, Item]
     stored: Stored | None = None
+    times_s: dict[str, float] = field(default_factory=dict)
 
 
 class Searches:
@@ -112,7 +114,17 @@ def _run(_: Lane, queries: Sequence[Query]) -> list[Found | Exception]:
     found = [some[: query.top_k] for some, query in zip(matches, queries, strict=True)]
     wanted = {match.id for some, query in zip(found, queries, strict=True) if query.wants_items for match in some}
     items = first.gallery.get_many(list(wanted)) if wanted else {}
-    return [Found(some, info, items, _stored(query, some)) for query, some in zip(queries, found, strict=True)]
+    return [
+        Found(some, info, items, _stored(query, some), _times(query, some))
+        for query, some in zip(queries, found, strict=True)
+    ]
+
+
+def _times(query: Query, found: Sequence[Match]) -> dict[str, float]:
+    if query.target == "text":
+        return {}
+    frames = query.gallery.frames([match.id for match in found])
+    return {item_id: of_video.best_time_s(query.vector) for item_id, of_video in frames.items()}
 
 
 def _stored(query: Query, found: Sequence[Match]) -> Stored | None:

@@ -102,6 +102,9 @@ class Hit(Answer):
     id: str
     score: float = Field(description="cosine between the query and the item")
     match: Probability | None = Field(default=None, description="calibrated; when it was re-scored")
+    time_seconds: float | None = Field(
+        default=None, description="of a video: when the frame that fits the query best is shown"
+    )
     metadata: dict[str, JsonValue] | None = None
     text: str | None = None
     image_size: tuple[int, int] | None = Field(

@@ -15,6 +15,7 @@ from PIL import Image
 
 from index import NewItem, content_digest, open_folder, parse_filter, thumbnail
 from index.features import Kept, keep, unpack
+from index.records import NewFrames
 from runtime.bundle import (
     Calibration,
     Decisions,
@@ -66,6 +67,10 @@ def answers_of(encoder: Encoder, gallery_folder: Path) -> dict[str, object]:
             "picture_digests": {at: content_digest(picture=gallery.picture(at)) for at in items},
             "said_by_the_bundle": _said(encoder.manifest),
             "kept_of_pictures": _numbers(gallery.features(list(items), [_PART])),
+            "frames": {
+                name: [list(frames.times_s), frames.embeddings.astype(np.float64).round(6).tolist()]
+                for name, frames in gallery.frames(list(items)).items()
+            },
         }
 
 
@@ -111,6 +116,9 @@ def main(version: str) -> None:
                     metadata={"number": at, "kind": "odd" if at % 2 else "even", "tags": [f"t{at % 3}", "all"]},
                     picture=jpegs[at],
                     features=kept[at] if at % 4 else None,
+                    frames=NewFrames(times_s=(0.5, 1.5), embeddings=seen.embedding[2:4], pictures=tuple(jpegs[2:4]))
+                    if at == 2
+                    else None,
                     content_digest=content_digest(picture=jpegs[at], text=text),
                 )
                 for at, text in enumerate(texts)

@@ -38,7 +38,8 @@ def add(
         ),
     ],
     pictures: Annotated[
-        list[Path], typer.Argument(metavar="PICTURES", help="Folders of pictures, single pictures, JSONL files.")
+        list[Path],
+        typer.Argument(metavar="PICTURES", help="Folders of pictures and videos, single ones, JSONL files."),
     ],
     bundle: Annotated[
         Path | None,
@@ -56,9 +57,10 @@ def add(
     patch_tokens: PatchTokensOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Add pictures and texts. What cannot be read is reported and left out; doing it again adds nothing twice.
+    """Add pictures, videos and texts. What cannot be read is reported and left out; again adds nothing twice.
 
-    A line of JSONL is {"image": path, "id"?, "text"?, "metadata"?}; other fields of it become metadata.
+    A line of JSONL is {"image": path, "id"?, "text"?, "metadata"?}; other fields of it become metadata. A video (.mp4,
+    .webm, .mkv, .mov, .avi) becomes one item, of 16 frames; hits of it say when the best of them is shown.
     """
     from index import open_gallery
     from index.ingest import add as add_to

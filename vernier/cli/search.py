@@ -131,7 +131,8 @@ def _say(answer: "SearchAnswer") -> None:
     for hit in answer.hits:
         score = f"{hit.score:.4f}" if hit.match is None else f"{hit.score:.4f} match {hit.match:.3f}"
         about = hit.text or json_module.dumps(hit.metadata or {}, ensure_ascii=False)
-        rows.append([Coloured(score, "green"), Coloured(hit.id, "cyan"), about if about != "{}" else ""])
+        name = hit.id if hit.time_seconds is None else f"{hit.id} at {hit.time_seconds:.1f} s"
+        rows.append([Coloured(score, "green"), Coloured(name, "cyan"), about if about != "{}" else ""])
     say_table(rows)
     for hit in answer.hits:
         for region in hit.regions or ():

@@ -75,6 +75,7 @@ class Hit(_Answer):
     Attributes:
         score: cosine similarity.
         match: calibrated probability that the text is true of the picture; only when reranked.
+        time_seconds: when the frame that fits best is shown; only of a video.
         image_size: (width, height) of the stored picture, which `regions` are in; only when explained.
         regions: only when explained.
         words: only when explained.
@@ -83,6 +84,7 @@ class Hit(_Answer):
     id: str
     score: float
     match: float | None = None
+    time_seconds: float | None = None
     metadata: dict[str, Any] | None = None
     text: str | None = None
     image_size: tuple[int, int] | None = None

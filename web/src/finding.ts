@@ -65,10 +65,10 @@ async function list(query: Query, signal: AbortSignal): Promise<Finding> {
 }
 
 function entryOfHit(hit: Hit): Entry {
-  const { id, score, match = null, text = null, metadata = {} } = hit;
-  return { id, score, match, text, metadata, hasPicture: true };
+  const { id, score, match = null, time_seconds: time = null, text = null, metadata = {} } = hit;
+  return { id, score, match, time, text, metadata, hasPicture: true };
 }
 
 function entryOfItem({ id, text, metadata, has_picture }: Item): Entry {
-  return { id, text, metadata, hasPicture: has_picture, score: null, match: null };
+  return { id, text, metadata, hasPicture: has_picture, score: null, match: null, time: null };
 }

@@ -15,6 +15,8 @@ export interface Entry {
   hasPicture: boolean;
   score: number | null;
   match: number | null;
+  /** Of a video: seconds from its beginning to the best frame. */
+  time: number | null;
 }
 
 interface Props {
@@ -82,6 +84,7 @@ function Score({ entry, best }: { entry: Entry; best: number }) {
     <span class="score">
       <i style={{ "--part": part.toFixed(3) }} />
       {entry.match !== null && <b>{percent(entry.match)} match</b>}
+      {entry.time !== null && <b>at {entry.time.toFixed(1)} s</b>}
       <span>{score.toFixed(3)}</span>
     </span>
   );
@@ -90,7 +93,8 @@ function Score({ entry, best }: { entry: Entry; best: number }) {
 function nameOf(entry: Entry): string {
   const score = entry.score === null ? "" : `, score ${entry.score.toFixed(2)}`;
   const match = entry.match === null ? "" : `, match ${percent(entry.match)}`;
-  return `Open ${entry.id}${score}${match}${entry.text ? `: ${entry.text}` : ""}`;
+  const time = entry.time === null ? "" : `, at ${entry.time.toFixed(1)} seconds`;
+  return `Open ${entry.id}${score}${match}${time}${entry.text ? `: ${entry.text}` : ""}`;
 }
 
 function factsOf(entry: Entry): string {

@@ -9,6 +9,8 @@ export interface Hit {
   id: string;
   score: number;
   match?: number;
+  /** Of a video: when the best frame is shown. */
+  time_seconds?: number;
   metadata?: JsonObject;
   text?: string | null;
 }
