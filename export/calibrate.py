@@ -5,7 +5,7 @@ identity.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -261,30 +261,39 @@ def best_word_errors(
 ) -> tuple[dict[str, Any], WordScores] | None:
     """Fit that way of judging words which tells wrong ones best, of those that a bundle has.
 
-    A young proof-reader is worse than masked words. Of ways whose average precision is alike to `_TOLD_ALIKE` the
-    cheapest is taken; one whose scores allow no fit is none.
+    A young proof-reader is worse than masked words, and one that reads the text alone tells every word that is strange
+    in it: so what counts is how far average precision is above that with other pictures. Of ways that are alike in it
+    to `_TOLD_ALIKE` the cheapest is taken; one whose scores allow no fit is none.
 
     Returns:
         What `fit_word_error` gives, and the scores that it was fitted on; None when no way can be fitted.
     """
     fitted: dict[Judging, tuple[dict[str, Any], WordScores]] = {}
     told: dict[str, WordsTold] = {}
+    seen: dict[Judging, float] = {}
+    first, first_edited = samples[:_MOST_PROOFREAD], edited[:_MOST_PROOFREAD]
     for method in ways_of_judging(encoder):
-        scores = word_scores(encoder, samples[:_MOST_PROOFREAD], edited[:_MOST_PROOFREAD], method=method)
+        scores = word_scores(encoder, first, first_edited, method=method)
         fields = fit_word_error(scores, wrong_words=wrong_words, method=method)
         if fields is not None:
-            ranking = BinaryRanking.of(scores.raw, scores.is_wrong)
-            told[method] = WordsTold(auroc=ranking.auroc(), ap=ranking.average_precision())
+            own = BinaryRanking.of(scores.raw, scores.is_wrong)
+            others = word_scores(encoder, _with_other_pictures(first), first_edited, method=method)
+            blind_ap = BinaryRanking.of(others.raw, others.is_wrong).average_precision()
+            told[method] = WordsTold(auroc=own.auroc(), ap=own.average_precision(), blind_ap=blind_ap)
+            seen[method] = told[method].ap - blind_ap
             fitted[method] = fields, scores
     if not fitted:
         return None
-    most = max(found.ap for found in told.values())
-    best = next(method for method in fitted if told[method].ap >= most - _TOLD_ALIKE)
+    best = next(method for method in fitted if seen[method] >= max(seen.values()) - _TOLD_ALIKE)
     if best == "word_errors":  # cheap enough to be fitted on all
         scores = word_scores(encoder, samples, edited, method=best)
         fitted[best] = fit_word_error(scores, wrong_words=wrong_words, method=best) or fitted[best][0], scores
     fields, scores = fitted[best]
     return {**fields, "word_error_fit": fields["word_error_fit"].model_copy(update={"tried": told})}, scores
+
+
+def _with_other_pictures(samples: Sequence[Sample]) -> list[Sample]:
+    return [replace(sample, image=samples[at - 1].image) for at, sample in enumerate(samples)]
 
 
 def word_scores(encoder: Encoder, samples: Sequence[Sample], edited: Sequence[str], *, method: Judging) -> WordScores:

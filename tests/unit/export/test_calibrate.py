@@ -125,6 +125,29 @@ def test_words_of_right_and_edited_captions_are_scored():
         assert found.raw[2] == max(found.raw)
 
 
+def test_a_proof_reader_that_never_looks_is_not_the_one_that_is_served():
+    encoder = fake_encoder(proof_reader=True)
+    colours = list(PALETTE)[:6]
+    samples = [Sample(image=Image.new("RGB", (32, 32), PALETTE[one]), caption=f"a {one} square") for one in colours * 3]
+    edited = ["a square square"] * len(samples)  # strange in any picture
+    inner = encoder.engines["proof_reader"]
+
+    class Reader:
+        provider = "fake"
+
+        def run(self, inputs, outputs=None):
+            found = inner.run(inputs, outputs)
+            is_strange = inputs["ids"] == np.roll(inputs["ids"], -1, axis=1)
+            return {**found, "word_error": np.where(is_strange, 5.0, -5.0).astype(np.float32)}
+
+    encoder.engines["proof_reader"] = Reader()
+    fields, _ = best_word_errors(encoder, samples, edited, wrong_words=0.02)
+    fit = fields["word_error_fit"]
+    assert fit.tried["word_errors"].ap == pytest.approx(fit.tried["word_errors"].blind_ap)
+    assert fit.tried["word_errors"].ap > 0.9
+    assert fit.method == "masked_words"
+
+
 @pytest.mark.parametrize("is_bad", [False, True])
 def test_the_way_that_tells_wrong_words_best_is_the_one_that_is_served(is_bad: bool):
     encoder = fake_encoder(proof_reader=True)
@@ -151,6 +174,7 @@ def test_the_way_that_tells_wrong_words_best_is_the_one_that_is_served(is_bad: b
     assert fit.method == ("masked_words" if is_bad else "word_errors")
     assert fit.tried[fit.method].ap > 0.99
     assert is_bad == (fit.tried["word_errors"].ap < 0.9)
+    assert all(told.blind_ap < told.ap for told in fit.tried.values())
     assert word_method_of(encoder) == "word_errors", "nothing is fitted yet: the cheapest"
     served = Encoder(
         encoder.manifest.model_copy(update={"calibration": Calibration(**fields)}),
