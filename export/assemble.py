@@ -80,6 +80,7 @@ class Exportable:
         temperature: what cosines were divided by in training.
         provenance: where its weights come from.
         calibration: what is known of it beforehand; None when it is to be fitted on the samples.
+        match_cosine: how much of a pair's cosine is added to the fusion graph's logit.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Exportable:
     temperature: float
     provenance: Provenance
     calibration: Calibration | None = None
+    match_cosine: float = 0.0
 
 
 def assemble(
@@ -265,6 +267,7 @@ def _write(
             },
             embedding_dim=model.dim,
             temperature=model.temperature,
+            match_cosine=model.match_cosine,
             provenance=model.provenance,
             calibration=calibration,
             parity=parity.outputs if parity else None,

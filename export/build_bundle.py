@@ -96,6 +96,7 @@ def exportable(trained: Trained, source: PairSource, *, pixels: torch.Tensor, na
         max_subwords=texts.max_subwords,
         dim=trained.model.config.dim,
         temperature=float(trained.model.temperature.detach()),
+        match_cosine=trained.model.config.match_cosine,
         provenance=Provenance(
             recipe=trained.config.recipe,
             commit=trained.progress.commit,

@@ -126,16 +126,18 @@ class TextGraph(nn.Module):
 
 
 class FusionGraph(nn.Module):
-    """Word and patch tokens to the fusion encoder's three outputs."""
+    """Word and patch tokens to the fusion encoder's outputs."""
 
     def __init__(self, model: PairModel) -> None:
         super().__init__()
         self.model = model
+        self._guesses_words = model.config.guesses_words
 
-    def forward(self, word_tokens: Tensor, mask: Tensor, patch_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Matching logit, masked-word logits, relevance."""
+    def forward(self, word_tokens: Tensor, mask: Tensor, patch_tokens: Tensor) -> tuple[Tensor, ...]:
+        """Matching logit, masked-word logits where it guesses words, relevance."""
         fused = self.model.fuse(word_tokens, mask.bool(), patch_tokens)
-        return self.model.match(fused), self.model.masked_words(fused.tokens), fused.relevance
+        guesses = (self.model.masked_words(fused.tokens),) if self._guesses_words else ()
+        return (self.model.match(fused), *guesses, fused.relevance)
 
 
 class WordMapsGraph(nn.Module):
@@ -180,9 +182,10 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
         features = model.encode_images(pixels[:2])
     _, patches, width = features.tokens.shape
     levels = features.levels
-    text_width = model.text_encoder.width
     length = min(7, max_subwords)
     ids, mask = torch.ones(2, length, dtype=torch.int64), torch.ones(2, length, dtype=torch.int64)
+    with torch.no_grad():
+        text_width = model.encode_texts(ids, mask.bool()).tokens.shape[-1]
     per_text = {0: BATCH, 1: SUBWORDS}
     plans = [
         GraphPlan(
@@ -212,6 +215,7 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
         ),
     ]
     if model.fusion_encoder is not None:
+        guesses = (_float("suggestions", BATCH, SUBWORDS, vocab_size),) if model.config.guesses_words else ()
         pairs = GraphPlan(
             name="fusion",
             module=FusionGraph(model),
@@ -223,7 +227,7 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
             varying={"word_tokens": per_text, "mask": per_text, "patch_tokens": {0: BATCH}},
             outputs=(
                 _float("match", BATCH),
-                _float("suggestions", BATCH, SUBWORDS, vocab_size),
+                *guesses,
                 _float("relevance", BATCH, SUBWORDS, patches),
             ),
         )

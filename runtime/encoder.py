@@ -356,17 +356,29 @@ class Encoder:
     def match_scores(self, texts: TextFeatures, images: ImageFeatures) -> Floats:
         """Return the raw match score of each pair (pairs as in `fuse`): the fusion graph's logit, else the cosine.
 
+        Bundles whose fusion graph learned what the cosine leaves open add the two (`Manifest.match_cosine`).
+
         Raw scores keep their order where probabilities have run into 0 or 1.
         """
         if not self.has_fusion:
-            return np.asarray(np.sum(texts.embedding * images.embedding, axis=-1), np.float32)
+            return cosines(texts, images)
         match = self.fuse(texts, images, outputs=("match",)).match
         assert match is not None
-        return match
+        return self.with_cosine(match, texts, images)
+
+    def with_cosine(self, match: Floats, texts: TextFeatures, images: ImageFeatures) -> Floats:
+        """Return logits of the fusion graph as raw match scores: some bundles add a share of the cosine."""
+        share = self.manifest.match_cosine
+        return np.asarray(match + share * cosines(texts, images), np.float32) if share else match
 
     def _no_images(self) -> ImageFeatures:
         empty = np.zeros((0, self.dim), np.float32)
         return ImageFeatures(embedding=empty, patch_tokens=empty[:, None, :], patch_embeddings=None)
+
+
+def cosines(texts: TextFeatures, images: ImageFeatures) -> Floats:
+    """Return the cosine of each pair (pairs as in `Encoder.fuse`): [pairs]."""
+    return np.asarray(np.sum(texts.embedding * images.embedding, axis=-1), np.float32)
 
 
 def image_features(outputs: Mapping[str, NDArray[Any]]) -> ImageFeatures:

@@ -6,7 +6,6 @@ Every stage that is done is passed over, so what was interrupted goes on where i
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 RECIPES = {"minilm": "training.recipes.photos:lit", "nothing": "training.recipes.photos:lit_from_nothing"}
+HEADS = "training.recipes.photos:heads"
 TESTED = ("test", "dev", "val")
 SUITE = ROOT / "benchmarks/suites/photos.toml"
 """What is measured beside retrieval where the data has it: boxes, hard negatives, statements."""
@@ -32,7 +32,9 @@ def main() -> None:
     given = parser.parse_args()
     out = given.out or Path("runs/photos" if given.tower == "minilm" else "runs/photos-from-nothing")
     started = time.monotonic()
-    checkpoint = train(given.data, out, RECIPES[given.tower])
+    checkpoint = train(given.data, out / "work", RECIPES[given.tower])
+    if given.tower == "minilm":
+        checkpoint = train(given.data, out / "heads", HEADS, "--start-from", checkpoint)
     bundle = export(given.data, out, checkpoint)
     index(given.data, out, bundle)
     evaluate(given.data, out, bundle)
@@ -40,13 +42,12 @@ def main() -> None:
     print(f"    .venv/bin/vernier serve --bundle {bundle} --gallery {out / 'gallery'}")
 
 
-def train(data: Path, out: Path, recipe: str) -> Path:
+def train(data: Path, workdir: Path, recipe: str, *more: str | Path) -> Path:
     """Train to the end; the newest checkpoint."""
     from training.checkpoint import list_checkpoints
 
-    workdir = out / "work"
     resume = ["--resume"] if list_checkpoints(workdir) else []
-    vernier("train", "--recipe", recipe, "--data", data, "--workdir", workdir, *resume)
+    vernier("train", "--recipe", recipe, "--data", data, "--workdir", workdir, *more, *resume)
     return list_checkpoints(workdir)[-1]
 
 
@@ -67,18 +68,24 @@ def export(data: Path, out: Path, checkpoint: Path) -> Path:
 
 
 def index(data: Path, out: Path, bundle: Path) -> None:
-    """Add every photo to the gallery; those that are there already are not added twice."""
+    """Add every photo to the gallery; those that are there already are not added twice.
+
+    Where a fusion encoder can re-score hits, what it looks at is kept too: 42 KB a photo.
+    """
+    from runtime.bundle import read_bundle
     from training.data.photo_folder import find_parts
 
     gallery = out / "gallery"
     made_by = out / "gallery.made-by"
-    space = json.loads((bundle / "manifest.json").read_text())["space"]
+    manifest = read_bundle(bundle).manifest
+    space = manifest.space
     if gallery.exists() and made_by.is_file() and made_by.read_text() != space:
         number = 1 + sum(1 for _ in out.glob("gallery.old-*"))
         gallery.rename(out / f"gallery.old-{number}")
         print(f"the gallery was filled by an older bundle; it is kept as gallery.old-{number}")
     made_by.write_text(space)
-    vernier("index", "add", gallery, data / find_parts(data).images, "--bundle", bundle)
+    kept = ("--patch-tokens", "int8") if "fusion" in manifest.graphs else ()
+    vernier("index", "add", gallery, data / find_parts(data).images, "--bundle", bundle, *kept)
 
 
 def evaluate(data: Path, out: Path, bundle: Path) -> None:

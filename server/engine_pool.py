@@ -163,7 +163,8 @@ class EnginePool:
             }
             for text, image in zip(text_rows, image_rows, strict=True)
         ]
-        return _column(await self._run("fusion", rows, ("match",)), "match")
+        match = _column(await self._run("fusion", rows, ("match",)), "match")
+        return self.encoder.with_cosine(match, texts[text_rows], images[image_rows])
 
     async def ground(
         self,

@@ -371,6 +371,9 @@ class Manifest(_Part):
     space: str = Field(description="digest that names the embedding space; equal digests may share a gallery")
     embedding_dim: int = Field(gt=0)
     temperature: float = Field(gt=0, description="what the cosine was divided by in training")
+    match_cosine: float = Field(
+        default=0.0, ge=0, description="how much of a pair's cosine is added to the fusion graph's logit"
+    )
     image: ImageInput
     text: TextInput
     graphs: dict[GraphName, Graph]

@@ -39,6 +39,7 @@ def write_bundle(
     parity: Mapping[str, OutputParity] | None = None,
     decisions: Decisions | None = None,
     precision: PrecisionReport | None = None,
+    match_cosine: float = 0.0,
 ) -> Manifest:
     """Copy the files into a new bundle and write its manifest with their digests.
 
@@ -67,6 +68,7 @@ def write_bundle(
                 "space": space_of(graphs, text, image, digests),
                 "embedding_dim": embedding_dim,
                 "temperature": temperature,
+                "match_cosine": match_cosine,
                 "image": image,
                 "text": text,
                 "graphs": dict(graphs),

@@ -18,10 +18,11 @@ from tokenizers import Tokenizer
 from runtime.errors import DataError, ImageError
 from runtime.phrases import FUNCTION_WORDS
 from runtime.preprocess.image import decode_image
-from runtime.preprocess.text import TextTransform, words
+from runtime.preprocess.text import TextBatch, TextTransform, words
 from training.data.augmentation import may_be_flipped
-from training.data.batch import OtherCaptions, PairBatch, WrongWords, caption_key
+from training.data.batch import EditedTexts, OtherCaptions, PairBatch, WrongWords, caption_key
 from training.data.candidates import Proposer
+from training.data.edited_captions import EditedCaptionsConfig, PhraseStock, edited, said_longer
 from training.data.grid_cache import GridCache, fill_cache
 from training.data.jsonl_pairs import Line, read_lines
 from training.data.source import Sample
@@ -32,6 +33,7 @@ from training.progress import counted_on
 
 _LEXICON_WORDS = 400
 _LEXICON_LEAST_LETTERS = 3
+_WRONG_WORDS_SHARE = 0.5  # of the captions that have wrong words: their wrong text is that, and no edited one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class PhotoPairsConfig:
     least_held_out: int = 200  # pairs; taken from the training photos where the lines of no split are fewer
     most_broken_share: float = 0.02  # of the training photos
     wrong_words: WrongWordsConfig | None = None  # replace words of the captions: what ViLEM learns from
+    edits: EditedCaptionsConfig | None = None  # captions wrong in one thing, for a fusion encoder: NAS's
 
     def tokenizer(self, data: Path | None) -> Tokenizer:
         """The text tower's tokenizer, or subwords learned from the training captions."""
@@ -93,7 +96,7 @@ class PhotoPairs:
         self, config: PhotoPairsConfig, data: Path, tokenizer: Tokenizer, *, batch_size: int, seed: int
     ) -> None:
         train, self.others = divided(config, data)
-        self.wrong_words = config.wrong_words
+        self.config = config
         self.name = f"{data.name}/{config.captions}"
         self.folder = data / config.images
         self.batch_size = batch_size
@@ -119,7 +122,7 @@ class PhotoPairs:
         rng = np.random.default_rng((self.seed, step))
         views = rng.integers(self.cache.shape[1], size=self.batch_size)
         shuffled = [rng.permutation(self.train[row].captions).tolist() for row in chosen]
-        captions = [first for first, *_ in shuffled]
+        captions = [self._said(several, (self.seed, step, row, 5)) for row, several in enumerate(shuffled)]
         mirrored = [may_be_flipped(several[: self.most_captions]) for several in shuffled]
         views = np.where(mirrored, views, 0)
         encoded = self.text_transform.encode(captions)
@@ -134,15 +137,56 @@ class PhotoPairs:
             sample_ids=tuple(self.train[row].image for row in chosen),
             broken=self.cache.broken,
         )
-        if self.wrong_words is None:
-            return batch
-        return replace(batch, wrong_words=self._wrong_words(batch, shuffled, self.wrong_words, step))
+        return self._with_more(batch, shuffled, step)
+
+    def _with_more(self, batch: PairBatch, captions: Sequence[Sequence[str]], step: int) -> PairBatch:
+        """The batch with what objectives beside the contrast learn from."""
+        wanted, seeds = self.config, [(self.seed, step, row) for row in range(self.batch_size)]
+        if wanted.wrong_words is not None:
+            words = self._wrong_words(batch, captions, wanted.wrong_words, seeds=[(*seed, 4) for seed in seeds])
+            batch = replace(batch, wrong_words=words)
+        if wanted.edits is not None:
+            batch = replace(batch, edits=self._edits(batch, captions, seeds=[(*seed, 7) for seed in seeds]))
+        return _of_one_length(batch)
+
+    def _said(self, captions: Sequence[str], seed: tuple[int, ...]) -> str:
+        """The first caption; longer by what another names, where captions are edited, now and then."""
+        if self.config.edits is None:
+            return captions[0]
+        rng = np.random.default_rng(seed)
+        longer = said_longer(captions[0], captions[1:], rng) if rng.random() < self.config.edits.longer_share else None
+        return longer or captions[0]
+
+    def _edits(
+        self, batch: PairBatch, captions: Sequence[Sequence[str]], *, seeds: Sequence[tuple[int, ...]]
+    ) -> EditedTexts | None:
+        """One wrong text of each caption: an edited one, or, of every other, that with wrong words."""
+        rows, texts = [], []
+        for row, (caption, seed) in enumerate(zip(batch.texts, seeds, strict=True)):
+            rng = np.random.default_rng(seed)
+            has_wrong_words = batch.wrong_words is not None and bool(batch.wrong_words.is_wrong[row].any())
+            if has_wrong_words and rng.random() < _WRONG_WORDS_SHARE:
+                continue
+            text = edited(caption, captions[row], self._stock, rng)
+            if text is not None:
+                rows.append(row)
+                texts.append(text)
+        encoded = self.text_transform.encode(texts) if texts else None
+        return _edited_texts(batch, rows, encoded)
+
+    @cached_property
+    def _stock(self) -> PhraseStock:
+        return PhraseStock.of([caption for line in self.train for caption in line.captions])
 
     def _wrong_words(
-        self, batch: PairBatch, captions: Sequence[Sequence[str]], config: WrongWordsConfig, step: int
+        self,
+        batch: PairBatch,
+        captions: Sequence[Sequence[str]],
+        config: WrongWordsConfig,
+        *,
+        seeds: Sequence[tuple[int, ...]],
     ) -> WrongWords:
         truths = truths_of(batch, captions, self.text_transform, self._vocabulary)
-        seeds = [(self.seed, step, row, 4) for row in range(self.batch_size)]
         return replaced(batch, truths, self._proposer, config, seeds=seeds)
 
     @cached_property
@@ -151,7 +195,7 @@ class PhotoPairs:
 
     @cached_property
     def _proposer(self) -> Proposer:
-        assert self.wrong_words is not None
+        assert self.config.wrong_words is not None
         said = [caption for line in self.train for caption in line.captions]
         mixed = np.random.default_rng(0).permutation(len(said))
 
@@ -159,7 +203,7 @@ class PhotoPairs:
             return [said[at] for at in mixed[:count]]
 
         source = f"{self.name}, {len(self.train)} photos"
-        return self.wrong_words.proposer(self.text_transform.tokenizer, captions, source=source)
+        return self.config.wrong_words.proposer(self.text_transform.tokenizer, captions, source=source)
 
     def _others(self, captions: Sequence[Sequence[str]]) -> OtherCaptions | None:
         rows = [row for row, several in enumerate(captions) for _ in several]
@@ -194,6 +238,47 @@ class PhotoPairs:
         )
         said = [word for word, _ in counts.most_common() if _has_content(word)]
         return said[:_LEXICON_WORDS]
+
+
+def _edited_texts(batch: PairBatch, rows: Sequence[int], encoded: TextBatch | None) -> EditedTexts | None:
+    """Edited texts and, of the pairs that have none, captions with wrong words, all of one length."""
+    wrong = batch.wrong_words
+    others = [] if wrong is None else wrong.is_wrong.any(dim=1).nonzero()[:, 0].tolist()
+    others = [row for row in others if row not in set(rows)]
+    ids, mask = [], []
+    if encoded is not None:
+        ids, mask = [torch.from_numpy(encoded.ids)], [torch.from_numpy(encoded.mask).bool()]
+    if wrong is not None and others:
+        ids, mask = [*ids, wrong.ids[others]], [*mask, batch.mask[others]]
+    if not ids:
+        return None
+    length = max(part.shape[1] for part in ids)
+    return EditedTexts(
+        ids=torch.cat([_padded(part, length, batch.special.pad) for part in ids]),
+        mask=torch.cat([_padded(part, length, 0) for part in mask]),
+        rows=torch.tensor([*rows, *others]),
+    )
+
+
+def _of_one_length(batch: PairBatch) -> PairBatch:
+    """The batch with its captions, and those with wrong words, as long as its edited ones, or these as long as they."""
+    if batch.edits is None:
+        return batch
+    length, pad, edits, wrong = max(batch.ids.shape[1], batch.edits.ids.shape[1]), batch.special.pad, batch.edits, None
+    if batch.wrong_words is not None:
+        words = batch.wrong_words
+        wrong = replace(words, ids=_padded(words.ids, length, pad), is_wrong=_padded(words.is_wrong, length, 0))
+    return replace(
+        batch,
+        ids=_padded(batch.ids, length, pad),
+        mask=_padded(batch.mask, length, 0),
+        wrong_words=wrong,
+        edits=replace(edits, ids=_padded(edits.ids, length, pad), mask=_padded(edits.mask, length, 0)),
+    )
+
+
+def _padded(part: torch.Tensor, length: int, value: int) -> torch.Tensor:
+    return torch.nn.functional.pad(part, (0, length - part.shape[1]), value=value)
 
 
 def _has_content(word: str) -> bool:

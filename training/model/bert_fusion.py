@@ -58,6 +58,7 @@ class BertFusion(nn.Module):
         width = bert.config.hidden_size
         if width != text_width:
             raise ValueError(f"the text encoder's tokens are {text_width} wide and these layers {width}")
+        self.width = width
         self.fit_patches = nn.Identity() if image_width == width else nn.Linear(image_width, width)
         self.layers = nn.ModuleList(BertFusionLayer(layer) for layer in layers)
 

@@ -31,6 +31,8 @@ class FusionConfig:
 class FusionEncoder(Protocol):
     """What every fusion encoder is: an `nn.Module` over word tokens and patch tokens."""
 
+    width: int  # of a fused token
+
     def __call__(
         self,
         word_tokens: Float[Tensor, "pairs subwords width"],
@@ -64,6 +66,7 @@ class TransformerFusion(nn.Module):
         super().__init__()
         if not 0 <= config.relevance_layer < config.depth:
             raise ValueError(f"relevance_layer {config.relevance_layer} is not one of {config.depth} layers")
+        self.width = text_width
         self.relevance_layer = config.relevance_layer
         self.layers = nn.ModuleList(
             FusionLayer(text_width, image_width, config.heads, config.mlp_ratio) for _ in range(config.depth)

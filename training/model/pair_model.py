@@ -1,6 +1,7 @@
 """The pair model: both encoders, the fusion encoder and the heads, with one method per question."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -83,6 +84,9 @@ class ModelConfig:
     pools: int = 8  # slices of the joint space that are pooled separately
     image_head: HeadConfig | None = None  # None: pooled by learned attention
     text_head: HeadConfig | None = None  # likewise
+    heads_above: bool = False  # heads look at what a trained dual encoder makes of words and patches; it stays as it is
+    guesses_words: bool = True  # the fusion encoder, where there is one, guesses masked words beside matching
+    match_cosine: float = 0.0  # served, this much of a pair's cosine is added to the fusion encoder's logit
     proof_reader: ReaderConfig | None = None  # None: the model judges no single words by itself
     region_head: RegionHeadConfig | None = None  # None: the model draws no boxes by itself
     visual_dictionary: VisualDictionaryConfig | None = None  # None: patches have no codes
@@ -114,17 +118,22 @@ class PairModel(nn.Module):
         image_width, text_width = self.image_encoder.width, self.text_encoder.width
         self.image_projection = _projection(config.image_head, config, image_width)
         self.text_projection = _projection(config.text_head, config, text_width)
+        if config.heads_above:
+            image_width, text_width = config.dim, text_width + config.dim
         self.temperature_logit = nn.Parameter(torch.tensor(_temperature_logit(config)))
         self.fusion_encoder: FusionEncoder | None = None
         if config.fusion is not None:
             self.fusion_encoder = config.fusion.build(text_width=text_width, image_width=image_width)
-            self.match_head = MatchHead(text_width)
-            self.masked_word_head = MaskedWordHead(text_width, vocab_size)
+            self.match_head = MatchHead(self.fusion_encoder.width)
+            if config.guesses_words:
+                self.masked_word_head = MaskedWordHead(self.fusion_encoder.width, vocab_size)
         self.proof_reader: ProofReader | None = None
         if config.proof_reader is not None:
             self.proof_reader = config.proof_reader.build(
                 image_encoder=self.image_encoder,
                 text_encoder=self.text_encoder,
+                image_width=image_width,
+                text_width=text_width,
                 summary_width=image_width if self.image_encoder.has_summary else config.dim,
                 vocab_size=vocab_size,
             )
@@ -149,9 +158,9 @@ class PairModel(nn.Module):
                 part.load_pretrained()
 
     def train(self, mode: bool = True) -> "PairModel":
-        """As for every module; but what a reader above frozen encoders looks at stays as it is served."""
+        """As for every module; but a dual encoder that heads stand above stays as it is served."""
         super().train(mode)
-        if self.proof_reader is not None and not self.proof_reader.trains_encoders:
+        if self.config.heads_above:
             self.image_projection.eval()
             self.text_projection.eval()
         return self
@@ -178,8 +187,11 @@ class PairModel(nn.Module):
             tokens, blocks = encoder.with_levels(pixels, (*self.proof_reader.blocks, encoder.depth - 1))
         else:
             tokens = encoder(pixels)
-        embedding, patch_embeddings = self.image_projection(tokens)
+        with self._below_heads():
+            embedding, patch_embeddings = self.image_projection(tokens)
         first = int(encoder.has_summary)  # the summary leads the patches
+        if self.config.heads_above:
+            tokens, blocks = patch_embeddings, blocks and [patch_embeddings] * len(blocks)
         levels = None
         if blocks is not None:
             levels = ImageLevels(
@@ -204,7 +216,9 @@ class PairModel(nn.Module):
             embedding, _ = self.text_projection(tokens, torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1))
             tokens = tokens[:, 1:]
         else:
-            embedding, _ = self.text_projection(tokens, mask)
+            with self._below_heads():
+                embedding, words = self.text_projection(tokens, mask)
+            tokens = torch.cat([tokens, words], dim=-1) if self.config.heads_above else tokens
         return TextFeatures(tokens=tokens, mask=mask, embedding=embedding)
 
     def encode_pairs(
@@ -244,7 +258,9 @@ class PairModel(nn.Module):
         return logit
 
     def masked_words(self, fused_tokens: Float[Tensor, "*positions width"]) -> Float[Tensor, "*positions vocabulary"]:
-        """Vocabulary logits at the given fused positions."""
+        """Vocabulary logits at the given fused positions. A model that guesses no words cannot: `ValueError`."""
+        if not self.config.guesses_words:
+            raise ValueError("this model guesses no masked words: leave ModelConfig.guesses_words True")
         logits: Tensor = self.masked_word_head(fused_tokens, self.text_encoder.word_vectors)
         return logits
 
@@ -252,7 +268,9 @@ class PairModel(nn.Module):
         self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"], image: ImageLevels
     ) -> dict[str, Float[Tensor, "texts subwords width"]]:
         """Word tokens of each branch of the proof-reader, `local` and `global`; `ValueError` where there is none."""
-        return self._proof_reader().branches(self.text_encoder, ids, mask, image)
+        has_own = self._proof_reader().own_layers is not None
+        tokens = self.encode_texts(ids, mask).tokens if has_own else None
+        return self._proof_reader().branches(self.text_encoder, ids, mask, image, tokens=tokens)
 
     def word_errors(self, proof_tokens: Float[Tensor, "texts subwords width"]) -> Float[Tensor, "texts subwords"]:
         """The logit of each subword of one branch; positive means wrong."""
@@ -279,6 +297,10 @@ class PairModel(nn.Module):
             raise ValueError("this model has no region head: give ModelConfig a RegionHeadConfig")
         found: Regions = self.region_head(patch_tokens, patch_embeddings)
         return found
+
+    def _below_heads(self) -> AbstractContextManager[object]:
+        """In training no gradient reaches a dual encoder that heads stand above."""
+        return torch.no_grad() if self.training and self.config.heads_above else nullcontext()
 
     def _proof_reader(self) -> ProofReader:
         if self.proof_reader is None:

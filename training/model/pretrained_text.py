@@ -30,6 +30,7 @@ class PretrainedTextConfig:
     tower_width: int
     layers: tuple[int, ...]  # whose outputs are joined into a token; 0 is the embeddings, before the first layer
     max_subwords: int = 48
+    learns_from_bf16: bool = False  # in training texts are read in bfloat16, in a third of the time on a CPU
 
     def build(self, vocab_size: int) -> "PretrainedTextEncoder":
         """The tower with its weights read from the directory; layers on top start from random weights."""
@@ -76,6 +77,7 @@ class PretrainedTextEncoder(nn.Module):
         super().__init__()
         self.width = config.tower_width * len(config.layers)
         self._layers = config.layers
+        self._learns_from_bf16 = config.learns_from_bf16
         self._tower = (_frozen_tower(config),)  # in a tuple, so that it is no part of the state
         self._memory = _TokenMemory(self.width)
 
@@ -95,10 +97,11 @@ class PretrainedTextEncoder(nn.Module):
         self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
     ) -> Float[Tensor, "texts subwords width"]:
         """The word tokens of texts that will not come again: they are not remembered."""
-        with torch.autocast(ids.device.type, enabled=False):
+        in_bf16 = self.training and self._learns_from_bf16
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=in_bf16):
             tower = self._tower[0].to(ids.device)
             said = tower(input_ids=ids, attention_mask=mask.to(torch.int64), output_hidden_states=True)
-            return torch.cat([said.hidden_states[layer] for layer in self._layers], dim=-1)
+            return torch.cat([said.hidden_states[layer].float() for layer in self._layers], dim=-1)
 
     @torch.no_grad()
     def _recall(self, ids: Tensor, mask: Tensor) -> Tensor:

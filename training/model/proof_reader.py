@@ -69,9 +69,16 @@ class ReaderConfig(Protocol):
     """The description of a proof-reader; `build` makes it."""
 
     def build(
-        self, *, image_encoder: ImageEncoder, text_encoder: TextEncoder, summary_width: int, vocab_size: int
+        self,
+        *,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        image_width: int,
+        text_width: int,
+        summary_width: int,
+        vocab_size: int,
     ) -> "ProofReader":
-        """A fresh one for these encoders."""
+        """A fresh one for these encoders; `image_width` and `text_width` are those of the tokens that it is given."""
         ...
 
 
@@ -84,7 +91,14 @@ class ProofReaderConfig:
     has_global: bool = True  # the picture's summary is added to every word vector
 
     def build(
-        self, *, image_encoder: ImageEncoder, text_encoder: TextEncoder, summary_width: int, vocab_size: int
+        self,
+        *,
+        image_encoder: ImageEncoder,
+        text_encoder: TextEncoder,
+        image_width: int,
+        text_width: int,
+        summary_width: int,
+        vocab_size: int,
     ) -> "ProofReader":
         """A fresh proof-reader for these encoders (random weights from torch's global generator).
 
@@ -110,9 +124,9 @@ class ProofReaderConfig:
             heads=self.heads,
             depth=depth,
             blocks=tuple(layer * image_encoder.depth // depth for layer in range(depth)),
-            image_width=image_encoder.width,
-            width=text_encoder.width,
-            token_width=text_encoder.width,
+            image_width=image_width,
+            width=text_width,
+            token_width=text_width,
             summary_width=summary_width,
             vocab_size=vocab_size,
         )
@@ -122,9 +136,12 @@ class LayersAbove(Protocol):
     """Layers of a proof-reader's own, above a text encoder that cannot be crossed."""
 
     def over(
-        self, text_encoder: TextEncoder, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]
+        self,
+        tokens: Float[Tensor, "texts subwords text_width"],
+        mask: Bool[Tensor, "texts subwords"],
+        patches: Float[Tensor, "texts patches image_width"],
     ) -> Callable[..., Float[Tensor, "texts subwords token_width"]]:
-        """Read texts once; what comes back takes `crossings` or `added` as `LayeredTextEncoder.crossed` does."""
+        """Read tokens once; what comes back takes `crossings` or `added` as `LayeredTextEncoder.crossed` does."""
         ...
 
 
@@ -236,18 +253,22 @@ class ProofReader(nn.Module):
         ids: Int[Tensor, "texts subwords"],
         mask: Bool[Tensor, "texts subwords"],
         image: ImageLevels,
+        *,
+        tokens: Float[Tensor, "texts subwords text_width"] | None = None,
     ) -> dict[str, Float[Tensor, "texts subwords width"]]:
         """The word tokens of every branch there is, by name.
 
         `local`: layer i has looked at level i. `global`: every word vector has the picture's summary in it.
         """
+        if not self.trains_encoders:
+            image = ImageLevels(levels=image.levels.detach(), summary=image.summary.detach())
         if self.own_layers is not None:
-            read = self.own_layers.over(text_encoder, ids, mask)
+            assert tokens is not None
+            tokens = tokens if self.trains_encoders else tokens.detach()
+            read = self.own_layers.over(tokens, mask, image.levels[:, -1])
         else:
             assert isinstance(text_encoder, LayeredTextEncoder)
             read = partial(text_encoder.crossed, ids, mask)
-        if not self.trains_encoders:
-            image = ImageLevels(levels=image.levels.detach(), summary=image.summary.detach())
         found: dict[str, Tensor] = {}
         if self.crossings:
             levels = image.levels.unbind(1)

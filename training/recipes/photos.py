@@ -6,7 +6,7 @@ captions alone. Both read the data directory to see what backbone, how many phot
 
     vernier train --recipe training.recipes.photos:lit --data DIR --workdir runs/photos
 
-`proof_reader` goes on from `lit`: it finds and corrects words that are wrong for a photo.
+`heads` goes on from `lit`: it matches word by word, and finds and corrects words that are wrong for a photo.
 """
 
 import dataclasses
@@ -14,6 +14,8 @@ from pathlib import Path
 
 from runtime.errors import DataError
 from training.config import OptimizerConfig, TrainConfig
+from training.data.edited_captions import EditedCaptionsConfig
+from training.data.learned_guesser import LearnedGuesserConfig
 from training.data.photo_folder import PhotoFolder, find_parts, find_tower
 from training.data.photo_pairs import PhotoPairsConfig, divided
 from training.data.wrong_words import WrongWordsConfig
@@ -21,18 +23,23 @@ from training.model.backbone import BackboneConfig, describe_backbone
 from training.model.frozen_reader import FrozenReaderConfig
 from training.model.grid_encoder import GridEncoderConfig
 from training.model.heads import MeanHeadConfig
+from training.model.narrow_fusion import NarrowFusionConfig
 from training.model.pair_model import ModelConfig, TextConfig
-from training.model.pretrained_text import describe_tower
+from training.model.pretrained_text import PretrainedTextConfig, describe_tower
 from training.model.text_encoder import TextEncoderConfig
 from training.objectives.compose import WeightedObjective
+from training.objectives.itm import ItmConfig
 from training.objectives.several_captions import SeveralCaptionsConfig
 from training.objectives.vilem import VilemConfig
 
 BATCH_SIZE = 512
 EPOCHS = 30
 MEMBERS = 3
-READER_BATCH_SIZE = 128
-READER_STEPS = 160
+HEADS_BATCH_SIZE = 64
+HEADS_STEPS = 400
+HEADS_MATCH_COSINE = 20.0
+"""About one over the temperature of `lit`: its fusion encoder's wrong partners are drawn in proportion to the
+exponential of the cosine over the temperature, so what it learns is what the cosine leaves open."""
 _TEXT_STAGES = 3
 _DIM = 256  # of each member
 
@@ -62,27 +69,45 @@ def lit_from_nothing(data: Path | None = None) -> TrainConfig:
     )
 
 
-def proof_reader(data: Path | None = None) -> TrainConfig:
-    """A proof-reader above the frozen towers of `lit`, which alone learns; the dual encoder stays as it is.
+def heads(data: Path | None = None) -> TrainConfig:
+    """What stands above the frozen towers of `lit`; it alone learns, the dual encoder stays as it is.
 
-    vernier train --recipe training.recipes.photos:proof_reader --data DIR --workdir runs/photos/proof-reader
+    vernier train --recipe training.recipes.photos:heads --data DIR --workdir runs/photos/heads
         --start-from runs/photos/work/checkpoints/step-0000330
 
-    Wrong words are guessed by a small language model of the training captions: MiniLM has no head that guesses words.
+    A fusion encoder matches (ALBEF's hard partners, NAS's captions wrong in one thing) and a proof-reader finds and
+    corrects wrong words (ViLEM). Wrong words are guessed by a small language model of the training captions: MiniLM has
+    no head that guesses words.
     """
     whole = lit(data)
     assert isinstance(whole.data, PhotoPairsConfig)
-    batch_size = min(READER_BATCH_SIZE, whole.batch_size)
+    assert isinstance(whole.model.text, PretrainedTextConfig)
     return dataclasses.replace(
         whole,
-        recipe="training.recipes.photos:proof_reader",
-        model=dataclasses.replace(whole.model, proof_reader=FrozenReaderConfig()),
-        data=dataclasses.replace(whole.data, wrong_words=WrongWordsConfig(), most_captions=1),
-        objectives=(WeightedObjective(name="vilem", objective=VilemConfig()),),
-        optimizer=dataclasses.replace(whole.optimizer, warmup_steps=READER_STEPS // 20),
-        batch_size=batch_size,
-        num_steps=READER_STEPS,
-        checkpoint_every=READER_STEPS // 4,
+        recipe="training.recipes.photos:heads",
+        model=dataclasses.replace(
+            whole.model,
+            text=dataclasses.replace(whole.model.text, learns_from_bf16=True),
+            heads_above=True,
+            fusion=NarrowFusionConfig(members=MEMBERS),
+            guesses_words=False,
+            match_cosine=HEADS_MATCH_COSINE,
+            proof_reader=FrozenReaderConfig(members=MEMBERS),
+        ),
+        data=dataclasses.replace(
+            whole.data,
+            wrong_words=WrongWordsConfig(guesser=LearnedGuesserConfig(num_steps=300)),
+            edits=EditedCaptionsConfig(),
+            most_captions=1,
+        ),
+        objectives=(
+            WeightedObjective(name="itm", objective=ItmConfig(use_edits=True)),
+            WeightedObjective(name="vilem", objective=VilemConfig()),
+        ),
+        optimizer=dataclasses.replace(whole.optimizer, warmup_steps=HEADS_STEPS // 20),
+        batch_size=min(HEADS_BATCH_SIZE, whole.batch_size),
+        num_steps=HEADS_STEPS,
+        checkpoint_every=HEADS_STEPS // 10,
         validate_every=None,
     )
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -15,6 +16,7 @@ from training.model.features import ImageLevels
 from training.model.word_guesser import SmallGuesserConfig
 from training.recipes import photos
 from training.train import load_recipe, run
+from training.trainer import Trainer
 
 QUICK = LearnedGuesserConfig(model=SmallGuesserConfig(width=16, heads=2), num_captions=40, num_steps=3, batch_size=8)
 
@@ -57,26 +59,56 @@ def test_training_a_few_steps_and_resuming_gives_the_same_weights(data, tmp_path
         torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5, msg=key)
 
 
-def test_a_proof_reader_goes_on_from_the_trained_photos_and_leaves_them_as_they_are(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(photos, "WrongWordsConfig", lambda: WrongWordsConfig(share=0.9, guesser=QUICK))
+@pytest.fixture
+def quick_words(monkeypatch):
+    """A language model of three steps, and most words wrong."""
+    monkeypatch.setattr(photos, "WrongWordsConfig", lambda guesser: WrongWordsConfig(share=0.9, guesser=QUICK))
+
+
+def test_heads_go_on_from_the_trained_photos_and_leave_them_as_they_are(data, tmp_path, quick_words):
     start = run("training.recipes.photos:lit", data=data, workdir=tmp_path / "lit", max_steps=2)
-    recipe = "training.recipes.photos:proof_reader"
-    checkpoint = run(recipe, data=data, workdir=tmp_path / "reader", max_steps=3, start_from=start)
-    before, after = load_trained(start).model.state_dict(), load_trained(checkpoint).model.state_dict()
-    for name, value in before.items():
-        torch.testing.assert_close(after[name], value, rtol=0, atol=0, msg=name)
-    new = {name.split(".")[1] for name in after.keys() - before.keys() if name.startswith("proof_reader.")}
-    assert new == {"own_layers", "crossings", "fit_summary", "error_head", "correction_head"}
-    model, config = load_trained(checkpoint).model, load_recipe(recipe, data)
+    recipe = "training.recipes.photos:heads"
+    checkpoint = run(recipe, data=data, workdir=tmp_path / "heads", max_steps=3, start_from=start)
+    before, after = load_trained(start).model, load_trained(checkpoint).model
+    state = after.state_dict()
+    for name, value in before.state_dict().items():
+        torch.testing.assert_close(state[name], value, rtol=0, atol=0, msg=name)
+    new = {name.split(".")[0] for name in state.keys() - before.state_dict().keys()}
+    assert new == {"fusion_encoder", "match_head", "proof_reader"}
+    config = load_recipe(recipe, data)
     batch = config.data.open(data, tokenizer=config.data.tokenizer(data), batch_size=8, seed=0)[0]
-    assert batch.wrong_words is not None
-    assert batch.wrong_words.is_wrong.any()
-    levels = model.encode_images(batch.pixels).levels
-    assert levels is not None
-    seen = model.proofread(batch.ids, batch.mask, levels).word_error
-    elsewhere = ImageLevels(levels=levels.levels.flip(0), summary=levels.summary.flip(0))
-    other = model.proofread(batch.ids, batch.mask, elsewhere).word_error
+    image, text = after.encode_images(batch.pixels), after.encode_texts(batch.ids, batch.mask)
+    torch.testing.assert_close(image.embedding, before.encode_images(batch.pixels).embedding)
+    assert image.levels is not None
+    seen = after.proofread(batch.ids, batch.mask, image.levels).word_error
+    elsewhere = ImageLevels(levels=image.levels.levels.flip(0), summary=image.levels.summary.flip(0))
+    other = after.proofread(batch.ids, batch.mask, elsewhere).word_error
     assert ((seen - other).abs() > 1e-6)[batch.mask].all()  # every word is judged by the picture
+    match = after.match(after.fuse(text.tokens, batch.mask, image.tokens))
+    assert ((match - after.match(after.fuse(text.tokens, batch.mask, image.tokens.flip(0)))).abs() > 1e-6).all()
+
+
+def test_every_head_learns_and_nothing_below_it(data, tmp_path, quick_words):
+    start = run("training.recipes.photos:lit", data=data, workdir=tmp_path / "lit", max_steps=1)
+    config = dataclasses.replace(load_recipe("training.recipes.photos:heads", data), batch_size=8, precision="fp32")
+    source = config.data.open(data, tokenizer=config.data.tokenizer(data), batch_size=8, seed=0)
+    trainer = Trainer(config, source, tmp_path / "heads", start=start)
+    trainer.train_step(source[0])
+    learned = {name.split(".")[0] for name, one in trainer.model.named_parameters() if one.grad is not None}
+    assert learned == {"fusion_encoder", "match_head", "proof_reader"}
+
+
+def test_batches_of_the_heads_have_texts_of_one_length_and_edits_that_are_wrong(data, quick_words):
+    config = load_recipe("training.recipes.photos:heads", data).data
+    source = config.open(data, tokenizer=config.tokenizer(data), batch_size=8, seed=0)
+    for step in range(4):
+        batch, again = source[step], source[step]
+        assert batch.edits is not None
+        assert batch.wrong_words is not None
+        assert batch.ids.shape[1] == batch.edits.ids.shape[1] == batch.wrong_words.ids.shape[1] == batch.mask.shape[1]
+        assert torch.equal(batch.edits.ids, again.edits.ids)
+        assert (batch.edits.ids != batch.ids[batch.edits.rows]).any(dim=1).all()
+        assert len(batch.edits.rows.unique()) == len(batch.edits.rows)
 
 
 def test_checkpoint_holds_neither_backbone_nor_tower(data, tmp_path):
