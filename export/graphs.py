@@ -131,13 +131,14 @@ class FusionGraph(nn.Module):
     def __init__(self, model: PairModel) -> None:
         super().__init__()
         self.model = model
-        self._guesses_words = model.config.guesses_words
+        self._guesses_words, self._shows_places = model.config.guesses_words, not model.config.heads_above
 
     def forward(self, word_tokens: Tensor, mask: Tensor, patch_tokens: Tensor) -> tuple[Tensor, ...]:
-        """Matching logit, masked-word logits where it guesses words, relevance."""
+        """Matching logit, masked-word logits where it guesses words, relevance where it shows places."""
         fused = self.model.fuse(word_tokens, mask.bool(), patch_tokens)
         guesses = (self.model.masked_words(fused.tokens),) if self._guesses_words else ()
-        return (self.model.match(fused), *guesses, fused.relevance)
+        places = (fused.relevance,) if self._shows_places else ()
+        return (self.model.match(fused), *guesses, *places)
 
 
 class WordMapsGraph(nn.Module):
@@ -215,7 +216,10 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
         ),
     ]
     if model.fusion_encoder is not None:
+        # heads above a trained dual encoder point worse than its own patches do (docs/experiments.md)
+        shows_places = not model.config.heads_above
         guesses = (_float("suggestions", BATCH, SUBWORDS, vocab_size),) if model.config.guesses_words else ()
+        places = (_float("relevance", BATCH, SUBWORDS, patches),) if shows_places else ()
         pairs = GraphPlan(
             name="fusion",
             module=FusionGraph(model),
@@ -225,15 +229,13 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
                 "patch_tokens": torch.randn(2, patches, width),
             },
             varying={"word_tokens": per_text, "mask": per_text, "patch_tokens": {0: BATCH}},
-            outputs=(
-                _float("match", BATCH),
-                *guesses,
-                _float("relevance", BATCH, SUBWORDS, patches),
-            ),
+            outputs=(_float("match", BATCH), *guesses, *places),
         )
         plans.append(pairs)
         maps = WordMapsGraph(model)
-        if maps(*pairs.example.values())[0][:, 1:].any():  # of the last layer, nothing but the first token is read
+        if (
+            shows_places and maps(*pairs.example.values())[0][:, 1:].any()
+        ):  # of the last layer, nothing but the first token is read
             outputs = (_float("word_maps", BATCH, SUBWORDS, patches),)
             plans.append(replace(pairs, name="word_maps", module=maps, outputs=outputs, takes_gradient=True))
     if levels is not None:

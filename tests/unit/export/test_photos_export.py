@@ -8,7 +8,7 @@ from PIL import Image
 from benchmarks.photo_rerank import measure
 from export import build
 from runtime.encoder import Encoder
-from runtime.grounding import ground
+from runtime.grounding import ground, method_of
 from runtime.proofread import proofread
 from tests.unit.training.photo_set import write_backbone, write_photos, write_tower
 from training.checkpoint import load_trained
@@ -84,6 +84,13 @@ def test_heads_move_no_embedding(exported, with_heads):
     image = after.embed_images([picture])
     np.testing.assert_allclose(image.embedding, before.embed_images([picture]).embedding, atol=1e-5)
     np.testing.assert_allclose(after.embed_texts([text]).embedding, before.embed_texts([text]).embedding, atol=1e-5)
+
+
+def test_heads_leave_pointing_to_the_patches_below_them(exported, with_heads):
+    before, (_, after, picture) = Encoder.load(exported[2]), with_heads
+    assert method_of(after.manifest) == method_of(before.manifest) == "patch_similarity"
+    heats = [ground(one, one.embed_images([picture]), ["a red ball"])[0].heat for one in (before, after)]
+    np.testing.assert_allclose(heats[1], heats[0], atol=1e-5)
 
 
 def test_a_proof_reader_above_the_frozen_towers_judges_words(with_heads):
