@@ -8,7 +8,9 @@ from scenes.absent import absent_phrases
 from scenes.caption import vocabulary
 from scenes.edits import EDIT_KINDS, TRAINING_EDITS, UNSEEN_EDITS, ImageEdit, TextEdit, edit_caption, edit_image
 from scenes.files import write, write_shards
+from scenes.moving import MovingScene, generate_moving
 from scenes.scene import SPLITS, Edge, PhraseBox, Scene, Thing, generate
+from scenes.videos import write_videos
 from scenes.world import World
 from scenes.worlds import SMALL_WORLD, WORLD, WORLDS, world_named
 
@@ -22,6 +24,7 @@ __all__ = [
     "WORLDS",
     "Edge",
     "ImageEdit",
+    "MovingScene",
     "PhraseBox",
     "Scene",
     "TextEdit",
@@ -31,8 +34,10 @@ __all__ = [
     "edit_caption",
     "edit_image",
     "generate",
+    "generate_moving",
     "vocabulary",
     "world_named",
     "write",
     "write_shards",
+    "write_videos",
 ]

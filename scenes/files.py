@@ -77,7 +77,7 @@ def write(
             own.
     """
     examples = _examples(count=count, seed=seed, split=split, size_px=size_px, world=world)
-    with _folder(out) as folder:
+    with folder_made_whole(out) as folder:
         (folder / "images" / "negatives").mkdir(parents=True)
         lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
         before: Scene | None = None
@@ -156,7 +156,7 @@ def write_shards(
     examples = _examples(count=count, seed=seed, split=split, size_px=size_px, world=world)
     if not 1 <= shards <= count:
         raise UsageError(f"{count} scenes do not fill {shards} shards; name 1 to {count}.")
-    with _folder(out) as folder, ExitStack() as stack:
+    with folder_made_whole(out) as folder, ExitStack() as stack:
         folder.mkdir()
         tars = [stack.enter_context(tarfile.open(folder / f"scenes-{i:06d}.tar", "w")) for i in range(shards)]
         for done, example in enumerate(examples, 1):
@@ -215,7 +215,7 @@ def _save(image: Image.Image, file: Path) -> None:
 
 
 @contextmanager
-def _folder(out: Path) -> Iterator[Path]:
+def folder_made_whole(out: Path) -> Iterator[Path]:
     """A folder that does not exist yet and becomes `out` when all went well."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is not an empty folder; name another for the scenes or remove it.")

@@ -218,7 +218,7 @@ def generate(seed: int, index: int, *, split: str = "train", size_px: int = 96, 
     says = ("pattern", "state", "count") if split == "edit-type" else ()
     while True:
         draft = new_draft(rng, world=world, held_out=split == "compositional", says=says)
-        background = _background(rng, world)
+        background = background_of(rng, world)
         brushes = tuple(
             _brush(row) for row in rng.integers(_BRUSH_LOW, _BRUSH_HIGH, size=(len(draft.looks), 6)).tolist()
         )
@@ -326,7 +326,8 @@ def silhouette(thing: Thing, size_px: int, *, with_rim: bool = False) -> Bools:
     return covered
 
 
-def _background(rng: np.random.Generator, world: World) -> Background:
+def background_of(rng: np.random.Generator, world: World) -> Background:
+    """What is behind a scene: a tint, or two."""
     share, tint, scenery, horizon, is_round = rng.integers(
         (100, len(world.tints), len(world.sceneries), 250, 2)
     ).tolist()
@@ -336,17 +337,23 @@ def _background(rng: np.random.Generator, world: World) -> Background:
     return Background(rgb=far, near=near, horizon=500 + horizon, is_round=is_round == 1)
 
 
+def brush_of(rng: np.random.Generator) -> Brush:
+    """How one thing is drawn."""
+    return _brush(rng.integers(_BRUSH_LOW, _BRUSH_HIGH).tolist())
+
+
 def _brush(row: Sequence[int]) -> Brush:
     step, mirrored, turn, red, green, blue = row
     return Brush(step=step, mirrored=mirrored == 1, turn=turn, jitter=(red, green, blue))
 
 
 def _body(look: Look, brush: Brush, size_px: int, world: World) -> Body:
-    shape = _stencil(look, brush, size_px, world)
+    shape = stencil_of(look, brush, size_px, world)
     return body(look.kind, shape, count=look.count, turn=brush.turn, size_px=size_px)
 
 
-def _stencil(look: Look, brush: Brush, size_px: int, world: World) -> Stencil:
+def stencil_of(look: Look, brush: Brush, size_px: int, world: World) -> Stencil:
+    """The shape of a thing."""
     span = world.sizes[look.size]
     last = _STEPS - 1
     side = (last * span.least + brush.step * (span.most - span.least)) * size_px * SUPERSAMPLING // (last * 1000)
@@ -394,18 +401,33 @@ def _fractions(box: PixelBox, size_px: int) -> Box:
     return box[0] / size_px, box[1] / size_px, box[2] / size_px, box[3] / size_px
 
 
-def _paint(image: Image.Image, thing: Thing, world: World, *, has_rim: bool) -> None:
+def painted(
+    image: Image.Image,
+    shape: Stencil,
+    look: Look,
+    brush: Brush,
+    *,
+    left: int,
+    top: int,
+    world: World,
+    has_rim: bool = False,
+) -> None:
+    """Paint one piece of a thing onto a picture."""
     red, green, blue = (
         min(255, max(0, value + jitter))
-        for value, jitter in zip(world.colours[thing.colour].rgb, thing.brush.jitter, strict=True)
+        for value, jitter in zip(world.colours[look.colour].rgb, brush.jitter, strict=True)
     )
+    paint(
+        image,
+        shape,
+        left=left,
+        top=top,
+        rgb=(red, green, blue),
+        pattern=look.pattern,
+        rim=_RIM if has_rim else None,
+    )
+
+
+def _paint(image: Image.Image, thing: Thing, world: World, *, has_rim: bool) -> None:
     for left, top, _, _ in thing.boxes_px:
-        paint(
-            image,
-            thing.shape,
-            left=left,
-            top=top,
-            rgb=(red, green, blue),
-            pattern=thing.look.pattern,
-            rim=_RIM if has_rim else None,
-        )
+        painted(image, thing.shape, thing.look, thing.brush, left=left, top=top, world=world, has_rim=has_rim)

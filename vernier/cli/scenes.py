@@ -30,18 +30,25 @@ def scenes(
         bool,
         typer.Option("--probes", help="Also covered main things, near-duplicates, and phrases within their captions."),
     ] = False,
+    videos: Annotated[
+        bool, typer.Option("--videos", help="Moving scenes of two seconds, with captions of what moves where.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Draw scenes, and write what `vernier eval` and training read."""
-    from scenes import world_named, write, write_shards
+    from scenes import world_named, write, write_shards, write_videos
     from vernier.cli.output import note, say_json
     from vernier.progress import progress
 
     if probes and shards is not None:
         raise UsageError("--probes are JSON lines that `vernier eval` reads, and shards hold none; leave one out.")
+    if videos and (probes or shards is not None):
+        raise UsageError("--videos are MP4 files with captions; --probes and --shards are of pictures. Leave them out.")
     chosen = world_named(world)
     with progress("Drawing") as hook:
-        if shards is None:
+        if videos:
+            write_videos(out, count=count, seed=seed, split=split, size_px=size, world=chosen, progress=hook)
+        elif shards is None:
             write(out, count=count, seed=seed, split=split, size_px=size, world=chosen, probes=probes, progress=hook)
         else:
             write_shards(
