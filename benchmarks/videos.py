@@ -4,7 +4,8 @@
 
 Moving scenes of the split `test` go into a gallery as `vernier index add` puts them there, and each caption is searched
 for. Beside the mean of frames stand its controls: captions of other videos (chance), the middle frame alone, captions
-without what moves where, and captions in which one thing goes the other way, which a mean of frames cannot tell.
+without what moves where, and captions in which one thing goes the other way, which a mean of frames cannot tell (equal
+scores count half).
 
 A film is four still scenes, a second each; each of its captions asks for its own second, among four.
 """
@@ -67,7 +68,7 @@ def moving(encoder: Encoder, count: int, seed: int, folder: Path) -> Report:
         "caption_shuffled": _recall(np.roll(said, 1, axis=0), mean),
         "caption_on_middle_frame": _recall(said, middle),
         "things_alone": _recall(things, mean),
-        "direction_told": float(np.mean(np.sum((said - turned) * mean, axis=1) > 0)),
+        "direction_told": float(np.mean((np.sign(np.sum((said - turned) * mean, axis=1)) + 1) / 2)),
     }
 
 

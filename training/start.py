@@ -8,6 +8,9 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from runtime.errors import DataError
 from training.checkpoint import load_trained, read_config
 from training.config import TrainConfig
@@ -35,6 +38,12 @@ def going_on(config: TrainConfig, start: Path) -> TrainConfig:
     return replace(config, start_from=str(start), objectives=terms)
 
 
+def _lengthened(value: Tensor, own: Tensor, num_words: int) -> Tensor:
+    """A weight over the words of the start, with the recipe's own values for words that it adds behind them."""
+    is_over_words = len(value.shape) > 0 and len(value) == num_words < len(own) and value.shape[1:] == own.shape[1:]
+    return torch.cat([value, own[num_words:]]) if is_over_words else value
+
+
 def take_weights(model: PairModel, start: Path) -> None:
     """Give a fresh model the weights of a checkpoint (their average, where it has one); what it lacks stays as it is.
 
@@ -42,9 +51,10 @@ def take_weights(model: PairModel, start: Path) -> None:
         TrainingError: `checkpoint_missing`, `checkpoint_damaged` or `checkpoint_mismatch`: it cannot be read.
         DataError: `start_invalid`: a weight is of another shape, or the two have nothing in common.
     """
-    found = load_trained(start).model.state_dict()
-    own = model.state_dict()
-    common = {name: value for name, value in found.items() if name in own}
+    trained = load_trained(start)
+    found, own = trained.model.state_dict(), model.state_dict()
+    num_words = trained.tokenizer.get_vocab_size()
+    common = {name: _lengthened(value, own[name], num_words) for name, value in found.items() if name in own}
     wrong = [name for name, value in common.items() if value.shape != own[name].shape]
     if wrong or not common:
         name = wrong[0] if wrong else ""

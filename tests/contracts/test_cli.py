@@ -36,7 +36,9 @@ COMMANDS = {
     },
     "proofread": {"image", "texts", "--suggestions", "--threshold", "--url", "--bundle", "--api-key", "--json"},
     "audit": {"captions", "--images", "--bundle", "--out", "--threshold", "--worst", "--json"},
-    "scenes": {"out", "--count", "--seed", "--split", "--world", "--size", "--shards", "--probes", "--videos", "--json"},
+    "scenes": {
+        "out", "--count", "--seed", "--split", "--world", "--size", "--shards", "--probes", "--videos", "--json"
+    },
     "train": {
         "--recipe", "--data", "--workdir", "--resume", "--max-steps", "--quiet", "--seed", "--num-steps",
         "--start-from", "--json",

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from training.model.features import ImageFeatures, ImageLevels, PairFeatures, TextFeatures
 from training.model.fusion_encoder import FusionEncoder
@@ -23,6 +24,8 @@ from training.model.proof_reader import (
 from training.model.region_head import RegionHead, RegionHeadConfig, Regions
 from training.model.text_encoder import TextEncoder
 from training.model.visual_dictionary import Looked, VisualDictionary, VisualDictionaryConfig
+
+_VIDEO_DIMS = 5
 
 
 @runtime_checkable
@@ -91,6 +94,7 @@ class ModelConfig:
     region_head: RegionHeadConfig | None = None  # None: the model draws no boxes by itself
     visual_dictionary: VisualDictionaryConfig | None = None  # None: patches have no codes
     interaction_network: InteractionNetworkConfig | None = None  # of training with a region head; see LOUPE
+    num_frames: int | None = None  # of the longest video that it is trained on; None: of pictures alone
     initial_temperature: float = 0.07
     temperature_range: tuple[float, float] = (0.01, 0.5)
 
@@ -147,6 +151,10 @@ class PairModel(nn.Module):
         if config.interaction_network is not None:
             self.interaction_network = config.interaction_network.build(config.dim)
 
+        self.frame_vectors: nn.Parameter | None = None
+        if config.num_frames is not None:
+            self.frame_vectors = nn.Parameter(0.02 * torch.randn(config.num_frames, image_width))
+
     def load_pretrained(self) -> None:
         """Let every part start from the public weights that its config names; the others stay as they are.
 
@@ -180,7 +188,11 @@ class PairModel(nn.Module):
         """Patch tokens and embeddings of pictures, and what a proof-reader looks at where there is one.
 
         With a visual dictionary, tokens have moved towards their codes; embeddings are made of them as they were.
+        Pixels [videos, frames, 3, side, side] are of videos: their embedding is the mean of the frames', their tokens
+        are those of all frames, one after the other, each with its frame's vector.
         """
+        if pixels.ndim == _VIDEO_DIMS and self.frame_vectors is not None:
+            return self._encode_videos(pixels, self.frame_vectors)
         encoder, blocks = self.image_encoder, None
         if self.proof_reader is not None:
             assert isinstance(encoder, LayeredImageEncoder)
@@ -208,6 +220,19 @@ class PairModel(nn.Module):
             return features
         looked: Looked = self.visual_dictionary(features.tokens)
         return replace(features, tokens=looked.tokens, codes=looked.codes, continuous_tokens=features.tokens)
+
+    def _encode_videos(self, pixels: Tensor, frame_vectors: Tensor) -> ImageFeatures:
+        if self.proof_reader is not None or self.visual_dictionary is not None:
+            raise ValueError("videos are read without proof-reader and visual dictionary; leave them out of the recipe")
+        videos, count = pixels.shape[:2]
+        frames = self.encode_images(pixels.flatten(0, 1))
+        tokens = frames.tokens.reshape(videos, count, *frames.tokens.shape[1:]) + frame_vectors[:count, None]
+        mean = frames.embedding.reshape(videos, count, -1).mean(dim=1)
+        return ImageFeatures(
+            tokens=tokens.flatten(1, 2),
+            patch_embeddings=frames.patch_embeddings.reshape(videos, -1, mean.shape[-1]),
+            embedding=F.normalize(mean, dim=-1),
+        )
 
     def encode_texts(self, ids: Int[Tensor, "texts subwords"], mask: Bool[Tensor, "texts subwords"]) -> TextFeatures:
         """Word tokens and embeddings of texts."""
