@@ -233,9 +233,8 @@ def plan_graphs(model: PairModel, *, pixels: Tensor, max_subwords: int, vocab_si
         )
         plans.append(pairs)
         maps = WordMapsGraph(model)
-        if (
-            shows_places and maps(*pairs.example.values())[0][:, 1:].any()
-        ):  # of the last layer, nothing but the first token is read
+        # of the last layer, nothing but the first token is read
+        if shows_places and maps(*pairs.example.values())[0][:, 1:].any():
             outputs = (_float("word_maps", BATCH, SUBWORDS, patches),)
             plans.append(replace(pairs, name="word_maps", module=maps, outputs=outputs, takes_gradient=True))
     if levels is not None:
