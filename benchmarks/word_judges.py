@@ -1,6 +1,6 @@
 """Measures every way in which bundles can judge words, whichever of them their calibration chose.
 
-    python -m benchmarks.word_judges BUNDLE… --scenes DIR [--names NAME…] [--json OUT]
+    python -m benchmarks.word_judges BUNDLE… --scenes DIR [--names NAME…] [--methods word_errors] [--json OUT]
 
 DIR is what `vernier scenes` writes. For each bundle and each of its ways, on the hard negatives: AUROC of words and,
 of the words that can be wrong at all, the same with another picture (`blind_…`), whether the most suspicious word is a
@@ -9,6 +9,7 @@ wrong one and the first suggestion the right word, and whether the wrong caption
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from benchmarks.report import Report, made_by, write_report
 from evaluation.run import evaluate
@@ -34,13 +35,15 @@ def main() -> int:
     parser.add_argument("bundles", type=Path, nargs="+")
     parser.add_argument("--scenes", type=Path, required=True)
     parser.add_argument("--names", nargs="+", help="of the bundles, for the report; their paths when left out")
+    parser.add_argument("--methods", nargs="+", choices=get_args(Method), help="all that a bundle has when left out")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     names = arguments.names or [str(bundle) for bundle in arguments.bundles]
     found: Report = {"bundles": {}}
     for name, bundle in zip(names, arguments.bundles, strict=True):
         encoder = Encoder.load(bundle, provider="cpu", num_threads=1)
-        found["bundles"][name] = {method: measured(encoder, method, arguments.scenes) for method in methods_of(encoder)}
+        asked = [way for way in methods_of(encoder) if not arguments.methods or way in arguments.methods]
+        found["bundles"][name] = {method: measured(encoder, method, arguments.scenes) for method in asked}
     write_report({**made_by("benchmarks.word_judges"), **found}, arguments.json)
     return 0
 
