@@ -5,7 +5,7 @@ an encoder as it would serve.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -209,15 +209,7 @@ def losses(before: TaskQuality, after: TaskQuality) -> list[str]:
 def with_edits(samples: Sequence[Sample], *, seed: int) -> list[Sample]:
     """Give every pair an edited caption, where its source brought none: one word replaced by another caption's."""
     rng = np.random.default_rng(seed)
-    return [
-        Sample(
-            image=sample.image,
-            caption=sample.caption,
-            edited=sample.edited or replace_a_word(sample.caption, samples, rng),
-            phrases=sample.phrases,
-        )
-        for sample in samples
-    ]
+    return [replace(sample, edited=sample.edited or replace_a_word(sample.caption, samples, rng)) for sample in samples]
 
 
 def _wrong_caption(image: str, caption: str, edited: str) -> HardNegativeRow:

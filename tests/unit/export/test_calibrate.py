@@ -28,6 +28,7 @@ from export.calibrate import (
     threshold_within,
     word_scores,
 )
+from export.task_quality import with_edits
 from runtime.bundle import Calibration, GroundingFit, Logistic, MatchFit
 from runtime.encoder import Encoder
 from runtime.engines.fake import PALETTE, fake_encoder
@@ -146,6 +147,23 @@ def test_a_proof_reader_that_never_looks_is_not_the_one_that_is_served():
     assert fit.tried["word_errors"].ap == pytest.approx(fit.tried["word_errors"].blind_ap)
     assert fit.tried["word_errors"].ap > 0.9
     assert fit.method == "masked_words"
+
+
+def test_pairs_that_are_given_an_edited_caption_keep_all_they_had():
+    blank = Image.new("RGB", (32, 32))
+    whole = Sample(
+        image=blank,
+        caption="a red square",
+        edited="a blue square",
+        phrases=(("red square", (0, 0, 8, 8)),),
+        absent=("green ball",),
+        redrawn=lambda count: [blank] * count,
+    )
+    bare = Sample(image=blank, caption="a green ball")
+    kept, mended = with_edits([whole, bare], seed=0)
+    assert kept == whole
+    assert mended.edited is not None
+    assert mended.edited != bare.caption
 
 
 @pytest.mark.parametrize("is_bad", [False, True])
