@@ -98,8 +98,9 @@ photos: $(VENV)/.dev ## train, export, index and evaluate the photo recipe on DA
 	@$(PIP) --no-deps -r requirements/photos.txt
 	@$(BIN)/python scripts/photos.py $(DATA) $(ARGS)
 
-demo-bundle: $(VENV)/.dev ## train the demo bundle from drawn scenes (83 minutes on one core of a busy machine; resumable) into bundles/demo
-	@$(BIN)/vernier train --recipe training.recipes.baseline:tiny --workdir runs/demo $$(test -d runs/demo/checkpoints && echo --resume)
+demo-bundle: $(VENV)/.dev ## train the demo bundle from drawn scenes (three hours on one core of a busy machine; resumable) into bundles/demo
+	@$(BIN)/vernier train --recipe training.recipes.baseline:tiny --workdir runs/demo-start $$(test -d runs/demo-start/checkpoints && echo --resume)
+	@$(BIN)/vernier train --recipe training.recipes.all_four:tiny --workdir runs/demo --start-from "$$(ls -d runs/demo-start/checkpoints/step-* | tail -n 1)" $$(test -d runs/demo/checkpoints && echo --resume)
 	@$(BIN)/vernier export "$$(ls -d runs/demo/checkpoints/step-* | tail -n 1)" --out bundles/demo
 
 docs: $(VENV)/.docs ## the site, into site/index.html

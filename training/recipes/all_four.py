@@ -73,7 +73,7 @@ def tiny() -> TrainConfig:
     return dataclasses.replace(
         config,
         optimizer=OptimizerConfig(learning_rate=1e-3, final_learning_rate=0.0, warmup_steps=100),
-        num_steps=3000,
+        num_steps=2500,
         seed=1,  # other scenes than the run that it goes on from has seen
         ema_decay=0.998,
         checkpoint_every=100,
