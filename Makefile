@@ -94,7 +94,7 @@ web/node_modules/.package-lock.json: web/package.json web/package-lock.json
 	@echo "installing what the page is built with"
 	@cd web && npm ci --silent && touch node_modules/.package-lock.json
 
-photos: $(VENV)/.dev ## train, export, index and evaluate the photo recipe on DATA=… (an hour on 2 cores; resumable)
+photos: $(VENV)/.dev ## train, export, index and evaluate the photo recipe on DATA=… (40 minutes on 2 cores, and half an hour for the heads on a busy one; resumable)
 	@$(PIP) --no-deps -r requirements/photos.txt
 	@$(BIN)/python scripts/photos.py $(DATA) $(ARGS)
 

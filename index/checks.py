@@ -120,9 +120,8 @@ def checked_queries(queries: Floats, *, dim: int) -> Floats:
 def content_digest(*, picture: bytes | None = None, text: str | None = None) -> str:
     """Name what an item's vectors are made from: the file of its picture, as it came, and its text."""
     digest = hashlib.sha256()
-    for part in (picture, None if text is None else text.encode("utf-8", "surrogatepass")):
-        digest.update(b"-" if part is None else b"%d:" % len(part))
-        digest.update(part or b"")
+    _add_part(digest, picture)
+    _add_part(digest, None if text is None else text.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
@@ -133,9 +132,13 @@ def content_digest_of_file(picture: Path, *, text: str | None = None) -> str:
         digest.update(b"%d:" % os.fstat(file.fileno()).st_size)
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
-    digest.update(b"-" if text is None else b"%d:" % len(text.encode("utf-8", "surrogatepass")))
-    digest.update(b"" if text is None else text.encode("utf-8", "surrogatepass"))
+    _add_part(digest, None if text is None else text.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def _add_part(digest: "hashlib._Hash", part: bytes | None) -> None:
+    digest.update(b"-" if part is None else b"%d:" % len(part))
+    digest.update(part or b"")
 
 
 def _check_object(value: object, *, where: str, depth: int) -> None:

@@ -93,7 +93,7 @@ class WordsTold(_Part):
         auroc: over all judged words.
         ap: average precision, likewise.
         blind_ap: the same where another picture stands beside each caption. The way is chosen by how far `ap` is above
-            it: words that are strange in any picture can be told without looking. None in bundles of version 0.1.
+            it: words that are strange in any picture can be told without looking. None where it was not measured yet.
     """
 
     auroc: float

@@ -23,8 +23,9 @@ from training.train import run
 QUICK = dataclasses.replace(
     from_clip._SMALL, reader_width=64, codes=16, batch_size=8, matched=8, dear=4, num_steps=20, waits=2
 )
-EXPORTED = "CLIPModel"  # SigLIP's graphs have their test in tests/unit/export/test_tower_graphs.py
 WRITE = {"clip": write_clip, "siglip": write_siglip}
+of_clip = pytest.mark.parametrize("trained", ["clip"], indirect=True)
+"""Exporting takes half a minute; SigLIP's graphs have their test in tests/unit/export/test_tower_graphs.py."""
 
 
 def guesser(*, model: SmallGuesserConfig) -> LearnedGuesserConfig:
@@ -54,8 +55,6 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="module")
 def exported(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data, _, checkpoint, _ = trained
-    if type(trained[1]).__name__ != EXPORTED:
-        pytest.skip("exporting takes half a minute: one kind is enough")
     out = tmp_path_factory.mktemp("bundle") / "bundle"
     build(checkpoint, out, data=data)
     return out
@@ -81,6 +80,7 @@ def test_the_towers_go_on_from_the_public_ones(trained) -> None:
     torch.testing.assert_close(table[-1], given.mean(dim=0), atol=2e-4, rtol=0)
 
 
+@of_clip
 def test_the_bundle_has_every_graph_and_names_no_place_on_this_machine(trained, exported: Path) -> None:
     encoder = Encoder.load(exported, provider="cpu", num_threads=1)
     assert set(encoder.manifest.graphs) >= {"image_encoder", "text_encoder", "fusion", "word_maps", "proof_reader"}
@@ -90,6 +90,7 @@ def test_the_bundle_has_every_graph_and_names_no_place_on_this_machine(trained, 
         assert str(trained[0].parent).encode() not in file.read_bytes(), file.name
 
 
+@of_clip
 async def test_it_serves_search_with_rerank_proofread_and_ground(trained, exported: Path, tmp_path: Path) -> None:
     data = trained[0]
     encoder = Encoder.load(exported, provider="cpu", num_threads=1)

@@ -3,7 +3,8 @@
 The words for motion are added to the tokenizer that a run starts with, behind its own: ids that it knows stay.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,7 +80,8 @@ class VideoPairs:
     def held_out(self, count: int) -> Sequence[Sample]:
         """The middle frames of scenes of the validation split, with different captions: what one picture shows."""
         found: dict[str, Sample] = {}
-        for scene in self._held_out_scenes():
+        for index in itertools.count():
+            scene = self._scene(index, split="val")
             found.setdefault(scene.caption, Sample(image=scene.frame(0.5), caption=scene.caption))
             if len(found) == count:
                 break
@@ -89,12 +91,6 @@ class VideoPairs:
         """Every word that a caption can hold."""
         words = dict.fromkeys((*scenes.vocabulary(scenes.world_named(self.config.world)), *MOTION_WORDS))
         return [word for word in words if word.isalpha()]
-
-    def _held_out_scenes(self) -> Iterator[MovingScene]:
-        index = 0
-        while True:
-            yield self._scene(index, split="val")
-            index += 1
 
     def _scene(self, index: int, *, split: str) -> MovingScene:
         world = scenes.world_named(self.config.world)

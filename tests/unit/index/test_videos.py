@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from index import open_folder, video
+from index.checks import content_digest, content_digest_of_file
 from index.copy import copy
 from index.gallery import Gallery
 from index.ingest import add
@@ -42,6 +43,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_video(folder / "a.mp4", ["red", "green", "blue"])
     write_video(folder / "b.webm", ["yellow", "white"])
     return folder
+
+
+@pytest.mark.parametrize("text", [None, "", "a caption"])
+@pytest.mark.parametrize("size", [0, 7, (1 << 20) + 3])
+def test_a_file_read_in_blocks_has_the_digest_of_its_bytes(tmp_path: Path, size: int, text: str | None):
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    (tmp_path / "file").write_bytes(data)
+    assert content_digest_of_file(tmp_path / "file", text=text) == content_digest(picture=data, text=text)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "b.webm"])
